@@ -1,0 +1,103 @@
+"""A named search space: its tree of decisions, and how an architecture becomes a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol
+
+from search_spaces import decisions, registry
+from search_spaces.decisions import Architecture, Decider, Scalar, Struct, Trace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Signature(Protocol):
+    """What a network must fit: the shape of one input (channels, height, width) and the number of classes."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def classes(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Change:
+    """One decision in which two architectures differ; a side where it is not active holds None."""
+
+    path: str
+    before: Scalar
+    after: Scalar
+
+
+def find_space(name: str) -> Space:
+    """Return a registered space; raises UnknownName with the nearest names."""
+    space: Space = registry.find("space", name).make()
+    return space
+
+
+@dataclass(frozen=True)
+class Space:
+    """A tree of decisions with the function that builds a network from an architecture of it."""
+
+    name: str
+    summary: str
+    tree: Struct
+    make: Callable[[Architecture, Signature], nn.Module]
+
+    def resolve(self, decide: Decider) -> tuple[Architecture, Trace]:
+        """Return the architecture and trace that a decider's answers give."""
+        return decisions.resolve(self.tree, decide)
+
+    def draw(self, rng: Random) -> Architecture:
+        """Draw an architecture at random."""
+        return self.resolve(decisions.drawing(rng))[0]
+
+    def trace(self, architecture: Architecture) -> Trace:
+        """Validate an architecture and return its trace; raises DecisionError naming the wrong path."""
+        return decisions.trace_of(self.tree, architecture)
+
+    def build(self, architecture: Architecture, signature: Signature) -> nn.Module:
+        """Validate an architecture and build its network, with weights drawn from torch's global generator."""
+        self.trace(architecture)
+        return self.make(architecture, signature)
+
+    def size(self) -> float:
+        """Count the architectures: an exact int, or math.inf."""
+        return decisions.size(self.tree)
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the space as plain JSON."""
+        return {"name": self.name, "summary": self.summary, "tree": decisions.describe(self.tree)}
+
+    def mutate(self, trace: Trace, rng: Random, count: int = 1) -> tuple[Architecture, Trace]:
+        """Redraw `count` decisions of a trace to other values and replay the rest.
+
+        At least one active decision changes: the first redrawn one that the walk meets.
+        """
+        chosen = set(rng.sample(sorted(trace), min(count, len(trace))))
+
+        def decide(path: str, domain: decisions.Decision) -> Scalar:
+            if path in chosen:
+                return decisions.redraw(domain, trace[path], rng)
+            return trace[path] if path in trace else domain.draw(rng)
+
+        return self.resolve(decide)
+
+    def crossover(self, one: Trace, other: Trace, rng: Random) -> tuple[Architecture, Trace]:
+        """Mix two traces: each decision from either parent, or from the one in which it is active."""
+
+        def decide(path: str, domain: decisions.Decision) -> Scalar:
+            holders = [parent for parent in (one, other) if path in parent]
+            return rng.choice(holders)[path] if holders else domain.draw(rng)
+
+        return self.resolve(decide)
+
+    def diff(self, before: Architecture, after: Architecture) -> list[Change]:
+        """List the decisions in which two architectures differ, in the order of the walk."""
+        old, new = self.trace(before), self.trace(after)
+        paths = [*old, *(path for path in new if path not in old)]
+        return [Change(p, old.get(p), new.get(p)) for p in paths if (p in old, old.get(p)) != (p in new, new.get(p))]
