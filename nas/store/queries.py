@@ -1,0 +1,304 @@
+"""Reading a store: studies, trials a page at a time, learning curves, fronts and the order of events."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Row
+from sqlalchemy.orm import aliased
+
+from nas.store.models import Artifact, Attempt, Event, Metric, State, Study, Trial, Value
+from nas.store.store import Store, StoreError
+from search_spaces.decisions import Architecture
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """A study: its settings, and how many trials it has in each state (of kind "search")."""
+
+    id: int
+    name: str
+    settings: dict[str, Any]
+    created: float
+    counts: dict[State, int]
+
+    @property
+    def ended(self) -> int:
+        return sum(count for state, count in self.counts.items() if state.ended)
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A trial with the values of its objectives and the last step it reported."""
+
+    id: int
+    number: int
+    kind: str
+    state: State
+    architecture: Architecture
+    identity: str
+    repeat: int
+    parent: int | None
+    seed: int
+    reason: str | None
+    created: float
+    ended: float | None
+    values: dict[str, float]
+    step: int | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which trials to read: filters, order and window. `sort` is a column of TrialRow or an objective."""
+
+    states: tuple[State, ...] = ()
+    kind: str | None = "search"
+    bounds: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    numbers: tuple[int | None, int | None] = (None, None)
+    sort: str = "number"
+    descending: bool = False
+    offset: int = 0
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation of an objective over repeated trainings."""
+
+    mean: float
+    deviation: float
+    count: int
+
+
+def studies(store: Store) -> list[StudyRow]:
+    """List all studies, oldest first."""
+    counted = sa.select(Trial.study_id, Trial.state, sa.func.count()).where(Trial.kind == "search")
+    with store.engine.connect() as connection:
+        rows = connection.execute(sa.select(*Study.__table__.c).order_by(Study.id)).all()
+        counts: dict[int, dict[State, int]] = defaultdict(dict)
+        for study, state, count in connection.execute(counted.group_by(Trial.study_id, Trial.state)):
+            counts[study][State(state)] = count
+    return [StudyRow(r.id, r.name, r.settings, r.created, counts[r.id]) for r in rows]
+
+
+def study(store: Store, name: str) -> StudyRow:
+    """Return one study; raises StoreError naming those there are."""
+    known = studies(store)
+    for row in known:
+        if row.name == name:
+            return row
+    there = ", ".join(row.name for row in known[-8:]) or "none yet"
+    raise StoreError(f"there is no study {name!r} in {store.url}: there are {there}")
+
+
+def trials(store: Store, study: int, page: Page | None = None) -> list[TrialRow]:
+    """Read a page of a study's trials."""
+    page = page or Page()
+    query = _filtered(sa.select(*Trial.__table__.c), study, page)
+    if page.sort in _SORTABLE:
+        order = _SORTABLE[page.sort]
+    else:
+        sorter = aliased(Value)
+        query = query.outerjoin(sorter, (sorter.trial_id == Trial.id) & (sorter.name == page.sort))
+        query = query.order_by(sorter.value.is_(None))
+        order = sorter.value
+    query = query.order_by(order.desc() if page.descending else order.asc(), Trial.number)
+    query = query.offset(page.offset).limit(page.limit)
+    with store.engine.connect() as connection:
+        rows = connection.execute(query).all()
+        ids = [row.id for row in rows]
+        values: dict[int, dict[str, float]] = defaultdict(dict)
+        steps: dict[int, int] = {}
+        for part in (ids[i : i + 500] for i in range(0, len(ids), 500)):
+            for r in connection.execute(sa.select(*Value.__table__.c).where(Value.trial_id.in_(part))):
+                values[r.trial_id][r.name] = r.value
+            last = sa.select(Metric.trial_id, sa.func.max(Metric.step)).where(Metric.trial_id.in_(part))
+            steps.update((key, step) for key, step in connection.execute(last.group_by(Metric.trial_id)))
+    return [_trial(row, values[row.id], steps.get(row.id)) for row in rows]
+
+
+def count(store: Store, study: int, page: Page | None = None) -> int:
+    """Count the trials that a page's filters let through, whatever its window."""
+    with store.engine.connect() as connection:
+        query = _filtered(sa.select(sa.func.count()).select_from(Trial), study, page or Page())
+        return int(connection.execute(query).scalar_one())
+
+
+def trial(store: Store, study: StudyRow, number: int) -> TrialRow:
+    """Return one trial; raises StoreError saying which numbers there are."""
+    found = trials(store, study.id, Page(kind=None, numbers=(number, number)))
+    if found:
+        return found[0]
+    with store.engine.connect() as connection:
+        last = connection.execute(sa.select(sa.func.max(Trial.number)).where(Trial.study_id == study.id)).scalar()
+    there = "it has none yet" if last is None else f"its trials are 0 to {last}"
+    raise StoreError(f"study {study.name!r} has no trial {number}: {there}")
+
+
+def curves(store: Store, trial: int) -> dict[str, list[tuple[int, float]]]:
+    """Return a trial's metrics by name, each as pairs of step and value in order."""
+    query = sa.select(Metric.name, Metric.step, Metric.value).where(Metric.trial_id == trial)
+    result: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    with store.engine.connect() as connection:
+        for name, step, value in connection.execute(query.order_by(Metric.name, Metric.step)):
+            result[name].append((step, value))
+    return dict(result)
+
+
+def attempts(store: Store, trial: int) -> Sequence[Row[Any]]:
+    """Return a trial's attempts in order."""
+    with store.engine.connect() as connection:
+        query = sa.select(*Attempt.__table__.c).where(Attempt.trial_id == trial).order_by(Attempt.number)
+        return connection.execute(query).all()
+
+
+def artifacts(store: Store, trial: int) -> dict[str, str]:
+    """Return a trial's files by kind, as paths relative to the study's folder."""
+    with store.engine.connect() as connection:
+        query = sa.select(Artifact.kind, Artifact.path).where(Artifact.trial_id == trial)
+        return {kind: path for kind, path in connection.execute(query)}
+
+
+def history(store: Store, study: int) -> list[tuple[str, int | None, dict[str, Any]]]:
+    """Return the order of asks, tells and verdicts: kind, trial id, payload."""
+    with store.engine.connect() as connection:
+        query = sa.select(Event.kind, Event.trial_id, Event.payload).where(Event.study_id == study)
+        return [(kind, trial, payload) for kind, trial, payload in connection.execute(query.order_by(Event.id))]
+
+
+def metrics_at(
+    store: Store, study: int, steps: Collection[int], names: Collection[str]
+) -> dict[tuple[int, int], dict[str, float]]:
+    """Return the named metrics of all trials at certain steps, by trial id and step."""
+    query = (
+        sa.select(Metric.trial_id, Metric.step, Metric.name, Metric.value).join(Trial).where(Trial.study_id == study)
+    )
+    result: dict[tuple[int, int], dict[str, float]] = defaultdict(dict)
+    with store.engine.connect() as connection:
+        for trial, step, name, value in connection.execute(query.where(Metric.step.in_(steps), Metric.name.in_(names))):
+            result[trial, step][name] = value
+    return dict(result)
+
+
+def unfinished(store: Store, study: int, kind: str) -> list[tuple[TrialRow, int, int]]:
+    """Return the trials of a kind that have not ended, each with its attempts so far and how many lost their worker."""
+    waiting = (State.WAITING, State.RUNNING, State.PAUSED, State.STALE)
+    rows = trials(store, study, Page(kind=kind, states=waiting))
+    lost = sa.func.count(Attempt.error)
+    query = sa.select(Attempt.trial_id, sa.func.max(Attempt.number), lost).join(Trial).where(Trial.study_id == study)
+    with store.engine.connect() as connection:
+        query = query.where(Trial.state.in_(waiting)).group_by(Attempt.trial_id)
+        tries = {trial: (number, count) for trial, number, count in connection.execute(query)}
+    return [(row, *tries.get(row.id, (0, 0))) for row in rows]
+
+
+def values(store: Store, study: int, *names: str) -> list[tuple[int, list[float]]]:
+    """Return (trial number, values of the named objectives) of all completed trials of the search itself."""
+    query = sa.select(Trial.number).where(
+        Trial.study_id == study, Trial.kind == "search", Trial.state == State.COMPLETED
+    )
+    for name in names:
+        each = aliased(Value)
+        query = query.join(each, (each.trial_id == Trial.id) & (each.name == name)).add_columns(each.value)
+    with store.engine.connect() as connection:
+        return [(row[0], list(row[1:])) for row in connection.execute(query.order_by(Trial.number))]
+
+
+def confirmed(store: Store, study: int) -> dict[int, dict[str, Spread]]:
+    """Return, for each trial that was trained anew with fresh seeds, the spread of its objectives."""
+    query = (
+        sa.select(Trial.parent, Value.name, Value.value)
+        .join(Value, Value.trial_id == Trial.id)
+        .where(Trial.study_id == study, Trial.kind == "confirm", Trial.state == State.COMPLETED)
+    )
+    found: dict[int | None, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with store.engine.connect() as connection:
+        for parent, name, value in connection.execute(query):
+            found[parent][name].append(value)
+    return {
+        parent: {name: spread(each) for name, each in named.items()}
+        for parent, named in found.items()
+        if parent is not None
+    }
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return mean and sample standard deviation (0 for one value)."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return Spread(statistics.fmean(values), deviation, len(values))
+
+
+def tally(store: Store, study: int) -> dict[State, int]:
+    """Count all trials of a study, of every kind, by state: cheap enough to ask whether anything changed."""
+    query = sa.select(Trial.state, sa.func.count()).where(Trial.study_id == study).group_by(Trial.state)
+    with store.engine.connect() as connection:
+        return {State(state): number for state, number in connection.execute(query)}
+
+
+def ranges(store: Store) -> dict[int, dict[str, tuple[float, float]]]:
+    """Return, by study id, the least and the greatest number among each objective's completed search trials."""
+    query = (
+        sa.select(Trial.study_id, Value.name, sa.func.min(Value.value), sa.func.max(Value.value))
+        .join(Value, Value.trial_id == Trial.id)
+        .where(Trial.kind == "search", Trial.state == State.COMPLETED, Value.value <= math.inf)
+    )
+    found: dict[int, dict[str, tuple[float, float]]] = defaultdict(dict)
+    with store.engine.connect() as connection:
+        for study, name, least, most in connection.execute(query.group_by(Trial.study_id, Value.name)):
+            found[study][name] = (least, most)
+    return dict(found)
+
+
+_SORTABLE: dict[str, Any] = {
+    "number": Trial.number,
+    "state": Trial.state,
+    "created": Trial.created,
+    "ended": Trial.ended,
+    "reason": Trial.reason,
+}
+
+
+def _filtered(query: sa.Select[Any], study: int, page: Page) -> sa.Select[Any]:
+    query = query.where(Trial.study_id == study)
+    if page.kind is not None:
+        query = query.where(Trial.kind == page.kind)
+    if page.states:
+        query = query.where(Trial.state.in_(page.states))
+    low, high = page.numbers
+    if low is not None:
+        query = query.where(Trial.number >= low)
+    if high is not None:
+        query = query.where(Trial.number <= high)
+    for name, (least, most) in page.bounds.items():
+        bound = aliased(Value)
+        query = query.join(bound, (bound.trial_id == Trial.id) & (bound.name == name))
+        if least is not None:
+            query = query.where(bound.value >= least)
+        if most is not None:
+            query = query.where(bound.value <= most)
+    return query
+
+
+def _trial(row: Row[Any], values: dict[str, float], step: int | None) -> TrialRow:
+    return TrialRow(
+        id=row.id,
+        number=row.number,
+        kind=row.kind,
+        state=State(row.state),
+        architecture=row.architecture,
+        identity=row.identity,
+        repeat=row.repeat,
+        parent=row.parent,
+        seed=row.seed,
+        reason=row.reason,
+        created=row.created,
+        ended=row.ended,
+        values=values,
+        step=step,
+    )

@@ -1,0 +1,291 @@
+"""Opening a store, and writing to it.
+
+SQLite in WAL mode with `synchronous=NORMAL`: a commit survives the death of the process at any moment, and
+readers never wait for the writer. One driver writes to a study at a time; the operating system frees its
+lock when it dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError
+
+from nas.errors import UserError
+from nas.store.models import Artifact, Attempt, Event, Metric, Score, State, Study, Trial, Value
+from search_spaces.decisions import Architecture
+
+REVISION = "0001"
+DEFAULT = "sqlite:///nas.db"
+
+
+class StoreError(UserError):
+    """A store that cannot be opened or does not hold what is asked; one line that names the remedy."""
+
+
+class Store:
+    """A database of studies, with the folder in which their files lie (`nas_files` beside the database)."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self.engine = engine
+        self.path = path
+
+    @classmethod
+    def open(cls, url: str = DEFAULT, *, create: bool = False) -> Store:
+        """Open a store, made and migrated to the newest schema where needed.
+
+        Raises StoreError when the URL is none, the file is absent (unless `create`) or not a store.
+        """
+        path = _sqlite_path(url)
+        _check_file(path, url, create)
+        engine = sa.create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": 60})
+        sa.event.listen(engine, "connect", _prepare)
+        try:
+            _migrate(engine, url)
+        except DatabaseError as error:
+            raise StoreError(f"store {url!r} cannot be used: {error.orig}; give another file with --store") from None
+        return cls(engine, path)
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the store that commands open when none is named."""
+        return self.path == _sqlite_path(DEFAULT)
+
+    def folder(self, study: str) -> Path:
+        """Return the folder of a study's files."""
+        return self.path.parent / "nas_files" / study
+
+    def add_study(self, name: str, settings: dict[str, Any]) -> int:
+        """Add a study and return its id; raises StoreError when the name is taken."""
+        row = {"name": name, "settings": settings, "created": time.time()}
+        try:
+            with self.engine.begin() as connection:
+                key = connection.execute(sa.insert(Study), row).inserted_primary_key
+        except IntegrityError:
+            raise StoreError(f"study {name!r} exists already: choose another --study, or `nas resume {name}`") from None
+        assert key is not None
+        return int(key[0])
+
+    @contextmanager
+    def writing(self, study: int) -> Iterator[Writer]:
+        """Write to a study in one transaction."""
+        with self.engine.begin() as connection:
+            yield Writer(connection, study)
+
+    @contextmanager
+    def driving(self, study: str) -> Iterator[None]:
+        """Hold the study as its only driver; raises StoreError while another process does."""
+        folder = self.folder(study)
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "driver.lock", "a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StoreError(f"study {study!r} is being run by another process: wait for it, or stop it") from None
+            yield
+
+    def driven(self, study: str) -> bool:
+        """Say whether a process is running the study at this moment."""
+        lock = self.folder(study) / "driver.lock"
+        if not lock.exists():
+            return False
+        with open(lock) as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+
+class Writer:
+    """What may be written to a study inside one transaction."""
+
+    def __init__(self, connection: Connection, study: int) -> None:
+        self._connection = connection
+        self._study = study
+
+    def add_trial(
+        self,
+        number: int,
+        architecture: Architecture,
+        identity: str,
+        key: str,
+        seed: int,
+        *,
+        kind: str = "search",
+        repeat: int = 0,
+        parent: int | None = None,
+    ) -> int:
+        """Add a waiting trial and return its id."""
+        row = {
+            "study_id": self._study,
+            "number": number,
+            "kind": kind,
+            "state": State.WAITING,
+            "architecture": architecture,
+            "identity": identity,
+            "key": key,
+            "repeat": repeat,
+            "parent": parent,
+            "seed": seed,
+            "created": time.time(),
+        }
+        inserted = self._connection.execute(_INSERT_TRIAL, row).inserted_primary_key
+        assert inserted is not None
+        return int(inserted[0])
+
+    def start(self, trial: int, attempt: int, worker: str, device: str) -> None:
+        """Note that a worker begins an attempt of a trial."""
+        row = {"trial_id": trial, "number": attempt, "worker": worker, "device": device, "started": time.time()}
+        self._connection.execute(_INSERT_ATTEMPT, row)
+        self._connection.execute(_SET_STATE, {"trial": trial, "to": State.RUNNING})
+
+    def report(self, trial: int, step: int, metrics: dict[str, float]) -> None:
+        """Keep the metrics of a step; a step reported again, after an interruption, replaces itself."""
+        rows = [{"trial_id": trial, "step": step, "name": name, "value": value} for name, value in metrics.items()]
+        if rows:
+            self._connection.execute(_KEEP_METRIC, rows)
+
+    def end(
+        self,
+        trial: int,
+        attempt: int,
+        state: State,
+        *,
+        values: dict[str, float] | None = None,
+        reason: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Note how a trial, and this attempt of it, ended."""
+        now = time.time()
+        self._connection.execute(_END_ATTEMPT, {"trial": trial, "attempt": attempt, "at": now, "text": error})
+        self._connection.execute(_END_TRIAL, {"trial": trial, "to": state, "at": now, "text": reason})
+        if values:
+            rows = [{"trial_id": trial, "name": name, "value": value} for name, value in values.items()]
+            self._connection.execute(_INSERT_VALUE, rows)
+
+    def mark(self, trial: int, state: State) -> None:
+        """Set a trial's state alone."""
+        self._connection.execute(_SET_STATE, {"trial": trial, "to": state})
+
+    def lose(self, trial: int, attempt: int, why: str) -> None:
+        """Note that the worker of an attempt vanished."""
+        row = {"trial": trial, "attempt": attempt, "at": time.time(), "text": why}
+        self._connection.execute(_END_ATTEMPT, row)
+        self._connection.execute(_SET_STATE, {"trial": trial, "to": State.STALE})
+
+    def artifact(self, trial: int, kind: str, path: str, sha256: str, size: int) -> None:
+        """Note a file that a trial left."""
+        row = {"trial_id": trial, "kind": kind, "path": path, "sha256": sha256, "size": size}
+        self._connection.execute(sa.insert(Artifact), row)
+
+    def score(self, identity: str, predictor: str, value: float | None, seconds: float) -> None:
+        """Keep a predictor's score of an architecture; the same one scored again replaces itself."""
+        row = {
+            "study_id": self._study,
+            "identity": identity,
+            "predictor": predictor,
+            "value": value,
+            "seconds": seconds,
+        }
+        self._connection.execute(_KEEP_SCORE, row)
+
+    def event(self, kind: str, payload: dict[str, Any], trial: int | None = None) -> None:
+        """Append to the study's order of asks, tells and verdicts."""
+        row = {"study_id": self._study, "trial_id": trial, "kind": kind, "payload": payload, "at": time.time()}
+        self._connection.execute(_INSERT_EVENT, row)
+
+    def settings(self, settings: dict[str, Any]) -> None:
+        """Replace the study's settings (a larger number of trials on resume)."""
+        change = sa.update(Study).where(Study.id == self._study).values(settings=settings)
+        self._connection.execute(change)
+
+
+_INSERT_TRIAL = sa.insert(Trial)
+_INSERT_ATTEMPT = sa.insert(Attempt)
+_INSERT_VALUE = sa.insert(Value)
+_INSERT_EVENT = sa.insert(Event)
+_SET_STATE = sa.update(Trial).where(Trial.id == sa.bindparam("trial")).values(state=sa.bindparam("to"))
+_END_TRIAL = (
+    sa.update(Trial)
+    .where(Trial.id == sa.bindparam("trial"))
+    .values(state=sa.bindparam("to"), ended=sa.bindparam("at"), reason=sa.bindparam("text"))
+)
+_END_ATTEMPT = (
+    sa.update(Attempt)
+    .where(Attempt.trial_id == sa.bindparam("trial"), Attempt.number == sa.bindparam("attempt"))
+    .values(ended=sa.bindparam("at"), error=sa.bindparam("text"))
+)
+_metric = upsert(Metric)
+_KEEP_METRIC = _metric.on_conflict_do_update(
+    index_elements=["trial_id", "step", "name"], set_={"value": _metric.excluded.value}
+)
+_score = upsert(Score)
+_KEEP_SCORE = _score.on_conflict_do_update(
+    index_elements=["study_id", "identity", "predictor"],
+    set_={"value": _score.excluded.value, "seconds": _score.excluded.seconds},
+)
+
+
+def _sqlite_path(url: str) -> Path:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError(f"store {url!r} is not a database URL: write it as sqlite:///nas.db") from None
+    if parsed.get_backend_name() != "sqlite":
+        raise StoreError(f"store {url!r} is not supported: this version keeps studies in SQLite, sqlite:///FILE")
+    if not parsed.database or parsed.database == ":memory:":
+        raise StoreError(f"store {url!r} names no file: write it as sqlite:///nas.db")
+    return Path(parsed.database).absolute()
+
+
+def _check_file(path: Path, url: str, create: bool) -> None:
+    if path.is_dir():
+        raise StoreError(f"store {url!r} cannot be opened: {path} is a folder; name a file, as sqlite:///nas.db")
+    if path.exists():
+        with open(path, "rb") as handle:
+            head = handle.read(16)
+        if head and head != b"SQLite format 3\0":
+            raise StoreError(
+                f"store {url!r} cannot be opened: {path} is not a database; give another file with --store"
+            )
+    elif not create:
+        raise StoreError(f"there is no store at {path}: start one with `nas search`, or name one with --store")
+    elif not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise StoreError(
+            f"store {url!r} cannot be made: {path.parent} is not a folder that can be written to; make it first"
+        )
+
+
+def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _migrate(engine: Engine, url: str) -> None:
+    tables = set(sa.inspect(engine).get_table_names())
+    if tables and "alembic_version" not in tables:
+        raise StoreError(f"store {url!r} is another program's database: give another file with --store")
+    if tables:
+        with engine.connect() as connection:
+            revision = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        if revision == REVISION:
+            return
+    from nas.store.migrations import upgrade
+
+    upgrade(engine, url)
