@@ -1,0 +1,75 @@
+"""What travels between the driver of a study and its workers. Nothing here needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nas.objectives import Constraint
+from search_spaces.decisions import Architecture
+
+
+class Infeasible(Exception):
+    """A trial that cannot be: it breaks a constraint, diverges or does not fit in memory."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial to be trained and judged. `split_seed` fixes the task's split, `seed` everything else."""
+
+    trial: int
+    attempt: int
+    architecture: Architecture
+    seed: int
+    space: str = "kan_vision"
+    task: str = "digits"
+    split_seed: int = 0
+    epochs: int = 8
+    objectives: tuple[str, ...] = ("accuracy", "params")
+    constraints: tuple[Constraint, ...] = ()
+    pauses: frozenset[int] = frozenset()
+    folder: Path = Path(".")
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a trial measured after `step` epochs; step 0 is the built network before training."""
+
+    step: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: the value of every objective, and the files it left in its folder."""
+
+    values: dict[str, float]
+    artifacts: dict[str, Path] = field(default_factory=dict)
+
+
+Evaluation = Generator[Report, None, Outcome]
+Evaluate = Callable[[Job], Evaluation]
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """Proposals to be scored by a predictor on their untrained networks."""
+
+    predictor: str
+    architectures: tuple[Architecture, ...]
+    seed: int
+    space: str
+    task: str
+    split_seed: int
+    constraints: tuple[Constraint, ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A proposal's score (higher is better), or None with the reason why it has none."""
+
+    value: float | None
+    reason: str | None
+    seconds: float

@@ -1,0 +1,71 @@
+"""What a user asks of a study. Kept in the store as JSON, so that a resume needs no other word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from nas.errors import UserError
+
+
+class SettingsError(UserError):
+    """Settings that make no sense; one line that names the value and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a search."""
+
+    space: str = "kan_vision"
+    task: str = "digits"
+    objectives: tuple[str, ...] = ("accuracy", "params")
+    constraints: tuple[str, ...] = ()
+    strategy: str = "tpe"
+    schedule: str = "none"
+    screen: str | None = None
+    trials: int = 100
+    epochs: int = 8
+    seed: int = 0
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "epochs"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"--{name} {getattr(self, name)} is not allowed: it must be at least 1")
+        if not self.objectives:
+            raise SettingsError("a search needs at least one --objective, for instance accuracy")
+        if len(set(self.objectives)) < len(self.objectives):
+            raise SettingsError(f"--objective names {', '.join(self.objectives)}: name each one once")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Settings:
+        known = {each.name: data[each.name] for each in fields(cls) if each.name in data}
+        known |= {name: tuple(known[name]) for name in ("objectives", "constraints") if name in known}
+        return cls(**known)
+
+    def differences(self, other: Settings) -> list[str]:
+        """Name the settings in which two searches differ, with both values; the number of trials may."""
+        mine, theirs = self.to_json(), other.to_json()
+        return [f"{k} {theirs[k]!r} instead of {mine[k]!r}" for k in mine if mine[k] != theirs[k] and k != "trials"]
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Score several proposals without training, and train the best one."""
+
+    predictor: str
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Screen:
+        """Read `gradsign:8`; raises SettingsError."""
+        name, _, count = text.partition(":")
+        if not name or not count.isdecimal() or int(count) < 2:
+            raise SettingsError(
+                f"--screen {text!r} does not parse: write a predictor and how many proposals, as gradsign:8"
+            )
+        return cls(name, int(count))
