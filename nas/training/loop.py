@@ -1,0 +1,186 @@
+"""The training loop: one report an epoch, and nothing random that does not come from (seed, epoch).
+
+A run that goes on from the state after any epoch therefore gives the metrics of an uninterrupted one, bit
+for bit on a CPU. Gradients are clipped, one-dimensional parameters are not decayed, CUDA devices train in
+bfloat16 where they can; validation is always in float32, as the exported network is.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.job import Infeasible, Report
+from nas.tasks import Task
+from nas.training.augment import mixup, shift
+from nas.training.recipe import Recipe
+from nas.training.seeding import derive, seeded
+
+GRADIENT_NORM = 1.0
+VALIDATION_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a training stands: all that is needed to go on, and the metrics of each epoch so far."""
+
+    network: dict[str, Any]
+    optimizer: dict[str, Any]
+    history: list[dict[str, float]]
+
+
+def train(
+    network: nn.Module,
+    task: Task,
+    training: Mapping[str, Any],
+    epochs: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    state: State | None = None,
+    keep: Callable[[State], None] | None = None,
+) -> Iterator[Report]:
+    """Train a network in place, from scratch or from a state, and report each epoch.
+
+    The epochs that a state has behind it are reported again, for a report may have been lost with the worker
+    that made it. `training` is the architecture's part of that name; the rate decays over all of `epochs`.
+    `keep` gets the state after each epoch, before its report goes out. Reported are train_loss and val_loss in
+    nats, val_accuracy, the last step's rate, and the seconds of the epoch. Raises Infeasible on a loss that is
+    not finite.
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs must be at least 1, but got {epochs}")
+    device = torch.device(device)
+    recipe = Recipe.read(training)
+    network.to(device)
+    optimizer = make_optimizer(network, recipe)
+    history = list(state.history) if state else []
+    if state is not None:
+        network.load_state_dict(state.network)
+        optimizer.load_state_dict(state.optimizer)
+    for epoch, metrics in enumerate(history, 1):
+        yield Report(epoch, metrics)
+    samples = to_device(task.train(), device)
+    held_out = to_device(task.validation(), device)
+    for epoch in range(len(history), epochs):
+        start = time.perf_counter()
+        train_loss, rate = train_epoch(network, optimizer, recipe, samples, task.blank, epoch, epochs, seed)
+        val_loss, val_accuracy = validate(network, held_out)
+        for name, loss in (("training", train_loss), ("validation", val_loss)):
+            if not math.isfinite(loss):
+                raise Infeasible(f"diverged: the {name} loss of epoch {epoch + 1} is {loss}")
+        metrics = {"train_loss": train_loss, "val_loss": val_loss, "val_accuracy": val_accuracy, "rate": rate}
+        metrics["seconds"] = time.perf_counter() - start
+        history.append(metrics)
+        if keep is not None:
+            keep(State(network.state_dict(), optimizer.state_dict(), history))
+        yield Report(epoch + 1, metrics)
+
+
+def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Make the optimizer, with weight decay on parameters of two and more dimensions only."""
+    name, options = recipe.optimizer
+    trained = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": options["weight_decay"]},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in trained)
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=options["rate"], fused=fused)
+    momentum = options["momentum"]
+    return torch.optim.SGD(groups, lr=options["rate"], momentum=momentum, nesterov=momentum > 0, fused=fused)
+
+
+def train_epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    samples: tuple[Tensor, Tensor],
+    blank: float,
+    epoch: int,
+    epochs: int,
+    seed: int,
+) -> tuple[float, float]:
+    """Train one epoch in batches of equal size (a smaller rest is left out) and return mean loss and last rate."""
+    inputs, targets = samples
+    batch = min(recipe.batch, len(inputs))
+    steps = len(inputs) // batch
+    total, rate = torch.zeros((), device=inputs.device), 0.0
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    source = derive(seed, "epoch", epoch)
+    generator, rng = torch.Generator().manual_seed(source), Random(source)
+    network.train()
+    with seeded(source, inputs.device):
+        order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
+        for step in range(steps):
+            rate = recipe.rate_at(epoch * steps + step, epochs * steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            chosen = order[step * batch : (step + 1) * batch]
+            loss = batch_loss(network, recipe, inputs[chosen], targets[chosen], blank, rng, generator)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(trained, GRADIENT_NORM)
+            optimizer.step()
+            total += loss.detach()
+    return float(total) / steps, rate
+
+
+def batch_loss(
+    network: nn.Module,
+    recipe: Recipe,
+    inputs: Tensor,
+    targets: Tensor,
+    blank: float,
+    rng: Random,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return the mean cross-entropy [] of a batch, augmented and with smoothed labels as the recipe says."""
+    name, options = recipe.augmentation
+    partners, share = targets, 1.0
+    if name == "shift":
+        inputs = shift(inputs, blank, generator)
+    elif name == "mixup":
+        inputs, order, share = mixup(inputs, options["alpha"], rng, generator)
+        partners = targets[order]
+    with _precision(inputs.device):
+        logits = network(inputs)
+    logits, smoothing = logits.float(), recipe.label_smoothing
+    loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    if name != "mixup":
+        return loss
+    return share * loss + (1 - share) * F.cross_entropy(logits, partners, label_smoothing=smoothing)
+
+
+@torch.no_grad()
+def validate(network: nn.Module, samples: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    """Return mean cross-entropy in nats and share of right answers, in eval mode and float32."""
+    network.eval()
+    loss, right = 0.0, 0
+    for start in range(0, len(samples[1]), VALIDATION_BATCH):
+        inputs, targets = (part[start : start + VALIDATION_BATCH] for part in samples)
+        logits = network(inputs).float()
+        loss += float(F.cross_entropy(logits, targets, reduction="sum"))
+        right += int((logits.argmax(1) == targets).sum())
+    return loss / len(samples[1]), right / len(samples[1])
+
+
+def to_device(samples: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    inputs, targets = samples
+    return inputs.to(device), targets.to(device)
+
+
+def _precision(device: torch.device) -> Any:
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return nullcontext()

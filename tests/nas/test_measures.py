@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from nas.tasks.digits import Digits
+from nas.training.measures import FORWARDS, WARM_UPS, LiveStorages, measure
+
+
+class Small:
+    input_shape = (3, 6, 5)
+    classes = 10
+
+
+class Vector:
+    input_shape = (1, 1, 4)
+    classes = 2
+
+
+class Counting(nn.Module):
+    calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        time.sleep(0.001)
+        assert not self.training
+        return x
+
+
+def test_flops_of_a_convolution_and_a_linear_are_those_counted_by_hand() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(240, 10))
+    assert measure(["flops"], network, Small) == {"flops": 2 * (8 * 6 * 5) * (3 * 3 * 3) + 2 * 240 * 10}
+
+
+def test_flops_of_a_grouped_convolution_count_its_groups() -> None:
+    network = nn.Conv2d(3, 6, 3, stride=2, padding=1, groups=3)
+    assert measure(["flops"], network, Small) == {"flops": 2 * (6 * 3 * 3) * (1 * 3 * 3)}
+
+
+def test_flops_are_measured_quickly() -> None:
+    blocks = [
+        nn.Sequential(nn.Conv2d(16 if i else 1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()) for i in range(8)
+    ]
+    network = nn.Sequential(*blocks)
+    measure(["flops"], network, Digits())
+    start = time.perf_counter()
+    for _ in range(10):
+        measure(["flops"], network, Digits())
+    assert (time.perf_counter() - start) / 10 < 0.1
+
+
+def test_memory_is_the_peak_worked_out_by_hand() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    weights, sample, hidden = 4 * (4 * 8 + 8 + 8 * 2 + 2), 4 * 4, 4 * 8
+    assert measure(["memory"], network, Vector) == {"memory": weights + sample + 2 * hidden}
+
+
+def test_memory_counts_buffers_and_shared_weights_once() -> None:
+    tied = nn.Linear(4, 4, bias=False)
+    network = nn.Sequential(tied, tied)
+    network.register_buffer("table", torch.zeros(100))
+    row = 4 * 4
+    assert measure(["memory"], network, Vector) == {"memory": 4 * 16 + 400 + 3 * row}
+
+
+def test_memory_is_the_same_each_time() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.GELU(), nn.AdaptiveAvgPool2d(1))
+    assert len({measure(["memory"], network, Small)["memory"] for _ in range(5)}) == 1
+
+
+def test_views_and_in_place_work_take_no_memory_and_freed_tensors_give_it_back() -> None:
+    with LiveStorages() as live:
+        first = torch.zeros(100)
+        second = first.view(10, 10).t()
+        second.relu_()
+        assert (live.now, live.peak) == (400, 400)
+        third = first + 1
+        del first, second
+        assert (live.now, live.peak) == (400, 800)
+        del third
+        assert live.now == 0
+
+
+def test_latency_is_the_median_of_many_forwards_in_eval_mode() -> None:
+    network = Counting()
+    network.train()
+    assert 1 <= measure(["latency"], network, Small)["latency"] < 10
+    assert network.calls == WARM_UPS + FORWARDS and network.training
+
+
+def test_only_what_is_asked_is_measured() -> None:
+    network = Counting()
+    assert measure([], network, Small) == {} and network.calls == 0
+
+
+def test_params_are_the_live_ones() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 2))
+    assert measure(["params"], network, Small) == {"params": 8 * 27 + 8 + 16 + 18}
+
+
+def test_what_needs_training_is_refused() -> None:
+    with pytest.raises(ValueError, match="'accuracy' is not measured on a built network"):
+        measure(["accuracy"], nn.Identity(), Small)
