@@ -1,0 +1,405 @@
+"""The command line. Every command imports what it needs when it runs, so that `nas --help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.errors import UserError
+from search_spaces.decisions import DecisionError
+from search_spaces.registry import UnknownName
+
+if TYPE_CHECKING:
+    from nas.study import Study
+
+DONE, BAD_USAGE, NO_SUCCESS, INTERRUPTED = 0, 2, 3, 130
+
+app = typer.Typer(
+    name="nas",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with: [bold]nas search --space kan_vision --trials 20 --epochs 4[/bold]",
+)
+
+StoreUrl = Annotated[str, typer.Option("--store", envvar="NAS_STORE", help="Where studies are kept.", metavar="URL")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", "-w", help="Trials at a time (default: one a GPU, or one a core).")
+]
+Name = Annotated[str, typer.Argument(help="The study's name.", metavar="STUDY")]
+SQLITE = "sqlite:///nas.db"
+
+# Typer brings a click of its own, or uses the installed one; either way its usage errors are this class.
+USAGE_ERROR: Any = typer.BadParameter.__base__
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Search for neural architectures and training hyperparameters, and keep every fact in SQL."""
+    os.environ["NAS_DEBUG"] = "1" if debug else os.environ.get("NAS_DEBUG", "")
+
+
+@app.command(
+    rich_help_panel="Search",
+    epilog="""[bold]Examples[/bold]
+
+nas search --space kan_vision --trials 500
+
+nas search --objective accuracy --objective latency --constraint "params<=200000" --trials 100
+
+nas search --strategy nsga2 --schedule none --workers 2 --epochs 8 --seed 1 --study first
+
+nas search --screen gradsign:8 --trials 50""",
+)
+def search(
+    space: Annotated[str, typer.Option(help="The search space (see `nas spaces`).")] = "kan_vision",
+    task: Annotated[str, typer.Option(help="What the networks are trained for.")] = "digits",
+    objective: Annotated[
+        list[str] | None, typer.Option(help="What to optimise; several give a Pareto front. [accuracy, params]")
+    ] = None,
+    constraint: Annotated[list[str] | None, typer.Option(help="A bound such as 'params<=200000'.")] = None,
+    trials: Annotated[int, typer.Option(help="How many architectures to judge.")] = 100,
+    epochs: Annotated[int, typer.Option(help="Epochs of a full training.")] = 8,
+    strategy: Annotated[str, typer.Option(help="What proposes: tpe, nsga2, random, gp, cmaes.")] = "tpe",
+    schedule: Annotated[str, typer.Option(help="What stops trials early: asha or none.")] = "asha",
+    screen: Annotated[
+        str | None, typer.Option(help="Score several proposals untrained and train the best: gradsign:8.")
+    ] = None,
+    workers: Workers = None,
+    seed: Annotated[int, typer.Option(help="Of the search: with one worker, the same seed gives the same study.")] = 0,
+    split_seed: Annotated[int, typer.Option(help="Of the split into train, validation and test.")] = 0,
+    study: Annotated[str | None, typer.Option(help="The study's name; a readable one is made up.")] = None,
+    store: StoreUrl = SQLITE,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search a space for a task.
+
+    Ends with the Pareto front and what to type next. Ctrl-C keeps everything; `nas resume` goes on.
+    """
+    from nas.settings import Settings
+    from nas.store import Store
+    from nas.study import Study, check
+
+    settings = Settings(
+        space=space,
+        task=task,
+        objectives=tuple(objective or ("accuracy", "params")),
+        constraints=tuple(constraint or ()),
+        strategy=strategy,
+        schedule=schedule,
+        screen=screen,
+        trials=trials,
+        epochs=epochs,
+        seed=seed,
+        split_seed=split_seed,
+    )
+    check(settings)
+    _check_workers(workers)
+    _run(Study.create(Store.open(store, create=True), settings, study), workers, as_json, quiet)
+
+
+@app.command(rich_help_panel="Search", epilog="[bold]Example[/bold]\n\nnas resume first --trials 200")
+def resume(
+    name: Name,
+    trials: Annotated[int | None, typer.Option(help="A new, larger number of trials.")] = None,
+    workers: Workers = None,
+    store: StoreUrl = SQLITE,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a study that was interrupted, or give it more trials."""
+    _check_workers(workers)
+    study = _open(name, store)
+    if trials is not None:
+        study.extend(trials)
+    _run(study, workers, as_json, quiet)
+
+
+@app.command(rich_help_panel="Search", epilog="[bold]Example[/bold]\n\nnas confirm first --top 3 --repeats 3")
+def confirm(
+    name: Name,
+    top: Annotated[int, typer.Option(help="How many leaders.", min=1)] = 3,
+    repeats: Annotated[int, typer.Option(help="Trainings of each, with fresh seeds.", min=1)] = 3,
+    workers: Workers = None,
+    store: StoreUrl = SQLITE,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the leaders of a study anew, and report mean and spread.
+
+    The best of a noisy search is partly luck. From here on `best`, `export` and the dashboard show these figures.
+    """
+    from nas import records, tables
+    from nas.study import make_executor
+    from nas.watching import watching
+
+    _check_workers(workers)
+    study = _open(name, store)
+    with _interruptible(f"nas confirm {name} --top {top} --repeats {repeats}"):
+        with watching(study, silent=as_json or quiet) as watch:
+            leaders = study.confirm(make_executor(workers), top, repeats, watch)
+    if as_json:
+        _print_json(records.leader_records(study, leaders))
+    else:
+        tables.print_leaders(study, leaders, "Confirmed leaders")
+
+
+@app.command("list", rich_help_panel="Results")
+def list_studies(store: StoreUrl = SQLITE, as_json: AsJson = False) -> None:
+    """List the studies of a store."""
+    from nas import records, tables
+    from nas.store import Store, queries
+
+    opened = Store.open(store)
+    if as_json:
+        _print_json([records.study_record(opened, row) for row in queries.studies(opened)])
+    else:
+        tables.print_studies(opened, queries.studies(opened))
+
+
+@app.command(rich_help_panel="Results", epilog="[bold]Example[/bold]\n\nnas show first --trial 17")
+def show(
+    name: Name,
+    trial: Annotated[int | None, typer.Option(help="One trial, with its decisions and curves.")] = None,
+    store: StoreUrl = SQLITE,
+    as_json: AsJson = False,
+) -> None:
+    """Show a study, or one of its trials."""
+    from nas import records, tables
+
+    study = _open(name, store)
+    if trial is not None:
+        row = study.trial(trial)
+        _print_json(records.trial_record(study, row)) if as_json else tables.print_trial(study, row)
+    elif as_json:
+        _print_json(
+            records.study_record(study.store, study.row) | {"front": records.leader_records(study, study.front())}
+        )
+    else:
+        tables.print_study(study)
+
+
+@app.command(rich_help_panel="Results", epilog="[bold]Example[/bold]\n\nnas best first --top 5")
+def best(
+    name: Name,
+    top: Annotated[int, typer.Option(help="At most so many.", min=1)] = 10,
+    store: StoreUrl = SQLITE,
+    as_json: AsJson = False,
+) -> None:
+    """Show the best trials: the Pareto front, or with one objective the top of the list."""
+    from nas import records, tables
+
+    study = _open(name, store)
+    leaders = study.leaders(top)
+    _print_json(records.leader_records(study, leaders)) if as_json else tables.print_leaders(study, leaders, "Best")
+
+
+@app.command(rich_help_panel="Results", epilog="[bold]Example[/bold]\n\nnas compare first second")
+def compare(
+    names: Annotated[list[str], typer.Argument(help="Two studies or more.", metavar="STUDY...")],
+    store: StoreUrl = SQLITE,
+    as_json: AsJson = False,
+) -> None:
+    """Compare studies: trials, time, best values and, with the same objectives, hypervolume."""
+    from nas import records, tables
+
+    studies = [_open(name, store) for name in names]
+    _print_json(records.comparison_records(studies)) if as_json else tables.print_comparison(studies)
+
+
+@app.command(rich_help_panel="Results", epilog="[bold]Example[/bold]\n\nnas export first --trial 17 --output best/")
+def export(
+    name: Name,
+    trial: Annotated[int | None, typer.Option(help="Which trial (default: the best).")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new or empty folder.")] = Path("best"),
+    store: StoreUrl = SQLITE,
+) -> None:
+    """Export a trained network: weights, architecture and model card, checked to load back with the same outputs."""
+    from nas.store import StoreError
+
+    study = _open(name, store)
+    if trial is None:
+        leaders = study.leaders(1)
+        if not leaders:
+            raise StoreError(f"study {name!r} has no completed trial to export: `nas resume {name}` first")
+        trial = leaders[0].number
+    study.export(trial, output)
+    typer.echo(f"trial {trial} of {name} is in {output}/, and loads back with the same outputs")
+    typer.echo(f"next: nas evaluate {output} --split test")
+
+
+@app.command(rich_help_panel="Results", epilog="[bold]Example[/bold]\n\nnas evaluate best/ --task digits --split test")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A folder that `nas export` wrote.")],
+    task: Annotated[str | None, typer.Option(help="By default the one it was trained for.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Judge an exported network on a split of a task."""
+    from nas.export import evaluate_folder
+
+    result = evaluate_folder(folder, task, split)
+    if as_json:
+        _print_json(result)
+    else:
+        typer.echo(
+            f"accuracy {result['accuracy']:.4f}, loss {result['loss']:.4f} nats on {result['samples']} samples "
+            f"({result['task']}, split {result['split']} of seed {result['split_seed']})"
+        )
+
+
+@app.command(rich_help_panel="Results", epilog="[bold]Example[/bold]\n\nnas dashboard --port 8050")
+def dashboard(
+    store: StoreUrl = SQLITE,
+    host: Annotated[str, typer.Option(help="Any but a loopback address asks for a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8050,
+    token: Annotated[str | None, typer.Option(envvar="NAS_TOKEN", help="Made up when it is needed.")] = None,
+) -> None:
+    """Open the dashboard: studies, live Pareto fronts, trials."""
+    import secrets
+
+    from dashboard.access import loopback
+    from dashboard.app import serve
+    from nas.store import Store
+
+    opened = Store.open(store)
+    if token is None and not loopback(host):
+        token = secrets.token_urlsafe(24)
+    with suppress(KeyboardInterrupt):
+        serve(opened.url, host, port, token, ready=lambda link: typer.echo(f"dashboard at {link} (Ctrl-C ends it)"))
+
+
+@app.command(rich_help_panel="What there is", epilog="[bold]Example[/bold]\n\nnas spaces kan_vision")
+def spaces(
+    name: Annotated[str | None, typer.Argument(help="One space, with its decisions.")] = None, as_json: AsJson = False
+) -> None:
+    """List the search spaces, or show the decisions of one."""
+    from nas import tables
+    from search_spaces.registry import entries
+    from search_spaces.space import find_space
+
+    if name is not None:
+        space = find_space(name)
+        _print_json(space.describe()) if as_json else tables.print_space(space)
+        return
+    known = [find_space(each) for each in entries("space")]
+    _print_json([space.describe() for space in known]) if as_json else tables.print_spaces(known)
+
+
+@app.command(rich_help_panel="What there is", epilog="[bold]Example[/bold]\n\nnas catalog basis")
+def catalog(
+    kind: Annotated[str | None, typer.Argument(help="One kind: activation, basis, layer, ...")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List everything registered: components, strategies, schedules, predictors, objectives, tasks."""
+    import nas.objectives  # noqa: F401 (registers the objectives)
+    from nas import records, tables
+    from search_spaces import registry
+
+    kinds = [kind] if kind else registry.kinds()
+    found = [entry for each in kinds for entry in registry.entries(each).values()]
+    _print_json([records.entry_record(entry) for entry in found]) if as_json else tables.print_catalog(found)
+
+
+@app.command(rich_help_panel="What there is")
+def doctor(as_json: AsJson = False) -> None:
+    """Check this installation: versions, devices, import names, the folder."""
+    from nas import tables
+    from nas.doctor import examine
+
+    findings = examine()
+    if as_json:
+        _print_json([vars(finding) for finding in findings])
+    else:
+        tables.print_findings(findings)
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; an error of the user's is one line and exit code 2."""
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except USAGE_ERROR as error:
+        where = error.ctx.command_path if error.ctx else "nas"
+        inputs = [each["input"] for each in error.__cause__.errors()] if hasattr(error.__cause__, "errors") else []
+        got = f", but got {inputs[0]!r}" if inputs else ""
+        code = _complain(f"{error.format_message().rstrip('.')}{got} (see `{where} --help`)")
+    except (UserError, DecisionError, UnknownName) as error:
+        if os.environ.get("NAS_DEBUG"):
+            raise
+        code = _complain(str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = DONE
+    sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _complain(message: str) -> int:
+    typer.echo(f"nas: {' '.join(message.split())}", err=True)
+    return BAD_USAGE
+
+
+def _open(name: str, store: str) -> Study:
+    from nas.study import open_study
+
+    return open_study(name, store)
+
+
+def _check_workers(workers: int | None) -> None:
+    from nas.settings import SettingsError
+
+    if workers is not None and workers < 1:
+        raise SettingsError(f"--workers {workers} is not allowed: it must be at least 1")
+
+
+def _run(study: Study, workers: int | None, as_json: bool, quiet: bool) -> None:
+    from nas import records, tables
+    from nas.store import State
+    from nas.study import make_executor
+    from nas.watching import watching
+
+    with _interruptible(f"nas resume {study.name}" + ("" if study.store.is_default else f" --store {study.store.url}")):
+        with watching(study, silent=as_json or quiet) as watch:
+            progress = study.run(make_executor(workers), watch)
+    if as_json:
+        _print_json(
+            records.study_record(study.store, study.row) | {"front": records.leader_records(study, study.front())}
+        )
+    else:
+        tables.print_result(study, progress)
+    if not progress.counts.get(State.COMPLETED):
+        raise typer.Exit(NO_SUCCESS)
+
+
+@contextmanager
+def _interruptible(remedy: str) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into exit code 130, after saying how to go on."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: everything so far is kept; go on with `{remedy}`", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _print_json(data: Any) -> None:
+    from nas.records import plain
+
+    typer.echo(json.dumps(plain(data), indent=2, allow_nan=False))

@@ -1,0 +1,76 @@
+"""What runs in a worker's process: the evaluation of jobs and the scoring of proposals."""
+
+from __future__ import annotations
+
+import time
+
+from nas.execution import Problem, Steps
+from nas.job import Evaluate, Job, Outcome, Report, Scored, ScoreJob
+
+
+def default_evaluate() -> Evaluate:
+    """Return the evaluation that trains networks (imports torch)."""
+    from nas.training.evaluate import evaluate
+
+    return evaluate
+
+
+def pick_device() -> str:
+    """Return "cuda" where torch has one, else "cpu"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def single_threaded(device: str) -> None:
+    """Use one thread for the many small operations of a trial: more only get in each other's way."""
+    import torch
+
+    if device == "cpu":
+        torch.set_num_threads(1)
+
+
+def score(job: ScoreJob) -> list[Scored]:
+    """Score each proposal without training; what cannot be scored, or breaks a constraint, says why."""
+    from nas.screening import score_proposal
+
+    results = []
+    for architecture in job.architectures:
+        begin = time.perf_counter()
+        value, reason = score_proposal(job, architecture)
+        results.append(Scored(value, reason, time.perf_counter() - begin))
+    return results
+
+
+class Worker:
+    """A Ray actor: keeps one evaluation and advances it on demand. After its end, `advance` returns None."""
+
+    def __init__(self, evaluate: Evaluate | None) -> None:
+        self._evaluate = evaluate or default_evaluate()
+        self._device = pick_device() if evaluate is None else "cpu"
+        self._steps: Steps | None = None
+        if evaluate is None:
+            single_threaded(self._device)
+
+    def device(self) -> str:
+        return self._device
+
+    def start(self, job: Job) -> Report | Outcome | Problem | None:
+        self._steps = Steps(self._evaluate, job)
+        return self.advance()
+
+    def advance(self) -> Report | Outcome | Problem | None:
+        if self._steps is None:
+            return None
+        step = self._steps.advance()
+        if not isinstance(step, Report):
+            self._steps = None
+        return step
+
+    def stop(self) -> None:
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
+
+    def score(self, job: ScoreJob) -> list[Scored]:
+        return score(job)

@@ -1,0 +1,101 @@
+"""Plans: which trials a run works through. A search asks its strategy; a confirmation has a fixed list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from random import Random
+from typing import Protocol
+
+from nas.job import Job, Report, Scored, ScoreJob
+from nas.objectives import Constraint, objective
+from nas.schedules import Verdict
+from nas.settings import Settings
+from nas.store import State, Store, Writer
+from nas.strategies import Proposal
+from search_spaces.decisions import Architecture, identity
+
+
+@dataclass
+class Ticket:
+    """A trial in hand: its row in the store, the job to be done, the turn it came from, the metrics so far."""
+
+    row: int
+    job: Job
+    turn: int = -1
+    lost: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Screening:
+    """Proposals of which the best is to become a trial."""
+
+    job: ScoreJob
+    proposals: list[Proposal]
+
+
+class Plan(Protocol):
+    """What a run works through. Whatever it decides it writes to the store first."""
+
+    unfinished: list[Ticket]
+
+    def take(self, writer: Writer) -> Ticket | Screening | None:
+        """Give the next piece of work; None when all is given out."""
+
+    def screened(self, writer: Writer, screening: Screening, scores: list[Scored]) -> Ticket:
+        """Make the trial that a screening chose."""
+
+    def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Verdict:
+        """Judge a trial that waits at a pause."""
+
+    def ended(self, writer: Writer, ticket: Ticket, state: State, values: Mapping[str, float] | None) -> None:
+        """Learn how a trial ended."""
+
+
+class Bench:
+    """What all trials of a study share: how an architecture becomes a job, and metrics become losses."""
+
+    def __init__(self, store: Store, name: str, settings: Settings, content: str) -> None:
+        self.settings = settings
+        self.objectives = [objective(each) for each in settings.objectives]
+        self.constraints = tuple(Constraint.parse(text) for text in settings.constraints)
+        self.folder = store.folder(name)
+        self._content = content
+
+    def key(self, architecture: Architecture, repeat: int = 0) -> str:
+        """Return the SHA-256 that names the work: identity, task content, budget and repeat number."""
+        parts = (identity(architecture), self._content, str(self.settings.epochs), str(repeat))
+        return sha256("|".join(parts).encode()).hexdigest()
+
+    def seed(self, number: int) -> int:
+        """Return the seed of a trial, from the study's seed and the trial's number."""
+        return Random(f"{self.settings.seed}/trial/{number}").getrandbits(31)
+
+    def job(
+        self, number: int, architecture: Architecture, seed: int, attempt: int = 1, pauses: frozenset[int] = frozenset()
+    ) -> Job:
+        """Return the job of a trial."""
+        return Job(
+            trial=number,
+            attempt=attempt,
+            architecture=architecture,
+            seed=seed,
+            space=self.settings.space,
+            task=self.settings.task,
+            split_seed=self.settings.split_seed,
+            epochs=self.settings.epochs,
+            objectives=self.settings.objectives,
+            constraints=self.constraints,
+            pauses=pauses,
+            folder=self.folder / f"{number:05d}",
+        )
+
+    def losses(self, values: Mapping[str, float]) -> list[float]:
+        """Return the objectives' values, all as something to minimise."""
+        return [each.loss(values[each.name]) for each in self.objectives]
+
+    def reported(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Read the objectives' values from a trial's metrics so far."""
+        return {each.name: metrics[each.metric or each.name] for each in self.objectives}

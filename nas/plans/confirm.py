@@ -1,0 +1,53 @@
+"""The plan of a confirmation: leaders of a search trained anew with fresh seeds.
+
+The best of a noisy search is partly luck; the mean of fresh trainings is not.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from nas.job import Report, Scored
+from nas.plans import Bench, Screening, Ticket
+from nas.schedules import Verdict
+from nas.store import State, Store, Writer, queries
+from nas.store.queries import TrialRow
+
+
+class Confirm:
+    """So many repeats of each leader; the ones that are there already are not trained again."""
+
+    def __init__(self, store: Store, study: int, bench: Bench, leaders: Sequence[TrialRow], repeats: int) -> None:
+        self._bench = bench
+        rows = queries.trials(store, study, queries.Page(kind=None))
+        self._number = max(row.number for row in rows) + 1
+        there = {(row.parent, row.repeat) for row in rows if row.kind == "confirm"}
+        wanted = [(leader, repeat) for repeat in range(1, repeats + 1) for leader in leaders]
+        self._todo = deque((leader, repeat) for leader, repeat in wanted if (leader.number, repeat) not in there)
+        self.unfinished = [
+            Ticket(row.id, bench.job(row.number, row.architecture, row.seed, tries + 1), lost=lost)
+            for row, tries, lost in queries.unfinished(store, study, "confirm")
+        ]
+        self.total = len(self._todo) + len(self.unfinished)
+
+    def take(self, writer: Writer) -> Ticket | Screening | None:
+        if not self._todo:
+            return None
+        leader, repeat = self._todo.popleft()
+        number, architecture = self._number, leader.architecture
+        self._number += 1
+        seed, key = self._bench.seed(number), self._bench.key(architecture, repeat)
+        row = writer.add_trial(
+            number, architecture, leader.identity, key, seed, kind="confirm", repeat=repeat, parent=leader.number
+        )
+        return Ticket(row, self._bench.job(number, architecture, seed))
+
+    def screened(self, writer: Writer, screening: Screening, scores: list[Scored]) -> Ticket:
+        raise AssertionError("a confirmation screens nothing")
+
+    def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Verdict:
+        return Verdict.CONTINUE
+
+    def ended(self, writer: Writer, ticket: Ticket, state: State, values: Mapping[str, float] | None) -> None:
+        """Nothing learns from a confirmation."""

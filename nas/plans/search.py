@@ -1,0 +1,163 @@
+"""The plan of a search: proposals of a strategy, judged by a schedule, rebuilt from the store's events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nas.job import Report, Scored, ScoreJob
+from nas.plans import Bench, Screening, Ticket
+from nas.schedules import Verdict, make_schedule
+from nas.settings import Screen
+from nas.store import State, Store, Writer, queries
+from nas.strategies import Proposal, make_strategy
+from search_spaces.decisions import Architecture, identity
+from search_spaces.space import Space
+
+DUPLICATES = 200
+TURNS = 4096
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How work with a certain key came out: the trial's row, and its losses where it has any."""
+
+    row: int
+    losses: list[float] | None
+    feasible: bool
+
+
+class Search:
+    """Asks a strategy for new architectures until the study has its trials."""
+
+    def __init__(self, store: Store, study: int, bench: Bench, space: Space) -> None:
+        settings = bench.settings
+        self._bench = bench
+        self._strategy = make_strategy(settings.strategy, space, len(settings.objectives), settings.seed)
+        self._schedule = make_schedule(settings.schedule, settings.epochs)
+        self._screen = Screen.parse(settings.screen) if settings.screen else None
+        self._seen: dict[str, Judged | None] = {}
+        self._verdicts: set[tuple[int, int]] = set()
+        self._made = 0
+        self._number = 0
+        self.exhausted = False
+        self.unfinished: list[Ticket] = []
+        self._replay(store, study)
+
+    def take(self, writer: Writer) -> Ticket | Screening | None:
+        if self._made >= self._bench.settings.trials or self.exhausted:
+            return None
+        proposals = self._propose(writer, self._screen.count if self._screen else 1)
+        if not proposals:
+            self.exhausted = True
+            return None
+        self._made += 1
+        if self._screen is None:
+            return self._add(writer, proposals[0])
+        settings = self._bench.settings
+        job = ScoreJob(
+            predictor=self._screen.predictor,
+            architectures=tuple(proposal.architecture for proposal in proposals),
+            seed=settings.seed,
+            space=settings.space,
+            task=settings.task,
+            split_seed=settings.split_seed,
+            constraints=self._bench.constraints,
+        )
+        return Screening(job, proposals)
+
+    def screened(self, writer: Writer, screening: Screening, scores: list[Scored]) -> Ticket:
+        for proposal, score in zip(screening.proposals, scores, strict=True):
+            writer.score(identity(proposal.architecture), screening.job.predictor, score.value, score.seconds)
+        ranked = [float("-inf") if score.value is None else score.value for score in scores]
+        best = screening.proposals[ranked.index(max(ranked))]
+        for proposal in screening.proposals:
+            if proposal is not best:
+                del self._seen[self._bench.key(proposal.architecture)]
+                self._strategy.tell(proposal.turn, None)
+        return self._add(writer, best)
+
+    def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Verdict:
+        if (ticket.row, report.step) in self._verdicts:
+            return Verdict.CONTINUE
+        self._verdicts.add((ticket.row, report.step))
+        verdict = self._schedule.judge(report.step, self._bench.losses(self._bench.reported(ticket.metrics)))
+        writer.event("verdict", {"step": report.step, "verdict": verdict}, ticket.row)
+        return verdict
+
+    def ended(self, writer: Writer, ticket: Ticket, state: State, values: Mapping[str, float] | None) -> None:
+        writer.event("told", {"turn": ticket.turn}, ticket.row)
+        self._learn(ticket.turn, ticket.row, ticket.job.architecture, state, values)
+
+    def _propose(self, writer: Writer, wanted: int) -> list[Proposal]:
+        """Ask until so many proposals are new; fewer come back when the space seems exhausted.
+
+        What was judged before is replayed to the strategy, and what is under way is passed over.
+        """
+        proposals: list[Proposal] = []
+        for attempt in range(DUPLICATES + wanted):
+            proposal = self._strategy.ask(self._made * TURNS + attempt)
+            key = self._bench.key(proposal.architecture)
+            known = self._seen.get(key)
+            if known is not None:
+                writer.event("replayed", {"turn": proposal.turn, "note": proposal.note}, known.row)
+                self._strategy.tell(proposal.turn, known.losses, feasible=known.feasible)
+            elif key in self._seen:
+                self._strategy.tell(proposal.turn, None)
+            else:
+                self._seen[key] = None
+                proposals.append(proposal)
+                if len(proposals) == wanted:
+                    break
+        return proposals
+
+    def _add(self, writer: Writer, proposal: Proposal) -> Ticket:
+        number, architecture = self._number, proposal.architecture
+        self._number += 1
+        seed, key = self._bench.seed(number), self._bench.key(architecture)
+        row = writer.add_trial(number, architecture, identity(architecture), key, seed)
+        writer.event("asked", {"turn": proposal.turn, "note": proposal.note}, row)
+        return Ticket(row, self._bench.job(number, architecture, seed, pauses=self._schedule.pauses), proposal.turn)
+
+    def _learn(
+        self, turn: int, row: int, architecture: Architecture, state: State, values: Mapping[str, float] | None
+    ) -> None:
+        judged = Judged(row, self._bench.losses(values) if values else None, state is not State.INFEASIBLE)
+        self._seen[self._bench.key(architecture)] = judged
+        self._strategy.tell(turn, judged.losses, feasible=judged.feasible)
+
+    def _replay(self, store: Store, study: int) -> None:
+        """Bring strategy and schedule to where the events of the store leave them."""
+        rows = {row.id: row for row in queries.trials(store, study, queries.Page(kind=None))}
+        names = [each.metric or each.name for each in self._bench.objectives]
+        metrics = queries.metrics_at(store, study, {0, *self._schedule.pauses}, names)
+        turns: dict[int, int] = {}
+        for kind, trial, payload in queries.history(store, study):
+            assert trial is not None
+            row = rows[trial]
+            if kind in ("asked", "replayed"):
+                self._strategy.remember(Proposal(payload["turn"], row.architecture, payload["note"]))
+            if kind == "asked":
+                turns[trial] = payload["turn"]
+                self._seen[self._bench.key(row.architecture)] = None
+            elif kind == "replayed":
+                known = self._seen[self._bench.key(row.architecture)]
+                if known is not None:
+                    self._strategy.tell(payload["turn"], known.losses, feasible=known.feasible)
+            elif kind == "told":
+                self._learn(payload["turn"], trial, row.architecture, row.state, row.values)
+            elif kind == "verdict":
+                reported = metrics.get((trial, 0), {}) | metrics[trial, payload["step"]]
+                self._schedule.judge(payload["step"], self._bench.losses(self._bench.reported(reported)))
+                self._verdicts.add((trial, payload["step"]))
+        self._made = sum(row.kind == "search" for row in rows.values())
+        self._number = max((row.number + 1 for row in rows.values()), default=0)
+        self.unfinished = [
+            Ticket(
+                row.id,
+                self._bench.job(row.number, row.architecture, row.seed, tries + 1, self._schedule.pauses),
+                turns[row.id],
+                lost,
+            )
+            for row, tries, lost in queries.unfinished(store, study, "search")
+        ]

@@ -1,0 +1,280 @@
+"""A study: a search with its settings, its trials and what can be done with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from glob import glob
+from pathlib import Path
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any
+
+from nas import pareto
+from nas.execution import Executor
+from nas.loop import Loop, Progress, Watch
+from nas.objectives import Constraint, Objective, objective
+from nas.plans import Bench
+from nas.plans.confirm import Confirm
+from nas.plans.search import Search
+from nas.schedules import make_schedule
+from nas.settings import Screen, Settings, SettingsError
+from nas.store import State, Store, StoreError, queries
+from nas.store.queries import Page, Spread, TrialRow
+from nas.strategies import make_strategy
+from search_spaces.registry import find
+from search_spaces.space import Space, find_space
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Study:
+    """A search in a store. Iterating over it gives its trials."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store = store
+        self.row = queries.study(store, name)
+        self.name = name
+        self.settings = Settings.from_json(self.row.settings)
+
+    @classmethod
+    def create(cls, store: Store, settings: Settings, name: str | None = None) -> Study:
+        """Check settings and add a study; one of the same name and settings is opened, to go on with it.
+
+        Raises UnknownName, ConstraintError, SettingsError or StoreError, and then has changed nothing.
+        """
+        check(settings)
+        known = {row.name: row for row in queries.studies(store)}
+        if name is None:
+            name = _readable_name(known)
+        if name in known:
+            study = cls(store, name)
+            if differences := study.settings.differences(settings):
+                raise StoreError(
+                    f"study {name!r} exists with other settings ({', '.join(differences)}): choose another --study"
+                )
+            study.extend(settings.trials)
+            return study
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise SettingsError(f"--study {name!r} is not allowed: use letters, digits, - and _")
+        store.add_study(name, settings.to_json() | {"tree": find_space(settings.space).describe()["tree"]})
+        return cls(store, name)
+
+    @property
+    def space(self) -> Space:
+        return find_space(self.settings.space)
+
+    @property
+    def objectives(self) -> list[Objective]:
+        return [objective(name) for name in self.settings.objectives]
+
+    def extend(self, trials: int) -> None:
+        """Ask for more trials than before; a smaller number changes nothing."""
+        if trials > self.settings.trials:
+            self.settings = replace(self.settings, trials=trials)
+            with self.store.writing(self.row.id) as writer:
+                writer.settings(self.row.settings | {"trials": trials})
+
+    def run(self, executor: Executor, watch: Watch = lambda progress: None, *, content: str | None = None) -> Progress:
+        """Search until the study has its trials; goes on where an earlier run ended, however it ended.
+
+        `content` stands for the task's data in the trials' keys; it is read from the task unless given.
+        Raises StoreError while another process runs the study, or when its space has changed since.
+        """
+        tree = self.row.settings.get("tree")
+        if tree != self.space.describe()["tree"]:
+            raise StoreError(
+                f"space {self.settings.space!r} is not the one that study {self.name!r} began with: start a new study"
+            )
+        with closing(executor), self.store.driving(self.name):
+            bench = self._bench(content)
+            plan = Search(self.store, self.row.id, bench, self.space)
+            progress = self._progress(self.settings.trials)
+            Loop(self.store, self.row.id, bench, plan, executor, progress, watch).run()
+            if plan.exhausted:
+                progress.last = "the space seems exhausted: 200 proposals in a row were known"
+        self.row = queries.study(self.store, self.name)
+        return progress
+
+    def confirm(
+        self, executor: Executor, top: int = 3, repeats: int = 3, watch: Watch = lambda progress: None
+    ) -> list[TrialRow]:
+        """Train the leaders anew, each `repeats` times with fresh seeds, and return them."""
+        leaders = self.leaders(top)
+        if not leaders:
+            raise StoreError(f"study {self.name!r} has no completed trial to confirm: `nas resume {self.name}` first")
+        with closing(executor), self.store.driving(self.name):
+            bench = self._bench(None)
+            plan = Confirm(self.store, self.row.id, bench, leaders, repeats)
+            Loop(self.store, self.row.id, bench, plan, executor, Progress(plan.total, self.objectives), watch).run()
+        return leaders
+
+    def trials(self, page: Page | None = None) -> list[TrialRow]:
+        """Read trials, by default all of the search in their order."""
+        return queries.trials(self.store, self.row.id, page)
+
+    def trial(self, number: int) -> TrialRow:
+        """Read one trial; raises StoreError when there is none of this number."""
+        return queries.trial(self.store, self.row, number)
+
+    def __iter__(self) -> Iterator[TrialRow]:
+        return iter(self.trials())
+
+    def front(self) -> list[TrialRow]:
+        """Return the completed trials that no other beats, best first by the first objective.
+
+        With one objective these are the best trial and its equals.
+        """
+        points = queries.values(self.store, self.row.id, *self.settings.objectives)
+        losses = [[each.loss(v) for each, v in zip(self.objectives, values, strict=True)] for _, values in points]
+        members = sorted(pareto.front(losses), key=lambda i: losses[i])
+        return [self.trial(points[i][0]) for i in members]
+
+    def leaders(self, top: int) -> list[TrialRow]:
+        """Return the best `top` trials: of the front with several objectives, of all with one."""
+        if len(self.objectives) > 1:
+            return self.front()[:top]
+        first = self.objectives[0]
+        page = Page(states=(State.COMPLETED,), sort=first.name, descending=first.maximize, limit=top)
+        return self.trials(page)
+
+    def confirmed(self) -> dict[int, dict[str, Spread]]:
+        """Return the spread of the objectives over fresh trainings, by trial number."""
+        return queries.confirmed(self.store, self.row.id)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the trials as a data frame: number, state, seconds, objectives and decisions, a row each."""
+        import pandas
+
+        def record(row: TrialRow) -> dict[str, Any]:
+            seconds = None if row.ended is None else row.ended - row.created
+            head = {"number": row.number, "state": str(row.state), "seconds": seconds}
+            return head | row.values | self.space.trace(row.architecture)
+
+        return pandas.DataFrame([record(row) for row in self.trials()])
+
+    def export(self, number: int, output: str | Path) -> Path:
+        """Write a trial's network to a new folder: weights, architecture and card; raises ExportError or StoreError."""
+        from nas.export import export
+
+        trial = self.trial(number)
+        weights = queries.artifacts(self.store, trial.id).get("weights")
+        if weights is None:
+            raise StoreError(
+                f"trial {number} of {self.name!r} is {trial.state} and left no weights: choose a COMPLETED one"
+            )
+        parent = trial.parent if trial.kind == "confirm" and trial.parent is not None else number
+        spreads = self.confirmed().get(parent, {})
+        facts = {
+            "study": self.name,
+            "trial": number,
+            "values": trial.values,
+            "confirmed": {name: vars(spread) for name, spread in spreads.items()},
+            "split": "validation",
+            "split_seed": self.settings.split_seed,
+            "seed": trial.seed,
+            "epochs": self.settings.epochs,
+        }
+        folder = Path(output)
+        export(
+            architecture=trial.architecture,
+            space_name=self.settings.space,
+            task_name=self.settings.task,
+            split_seed=self.settings.split_seed,
+            weights=self.store.folder(self.name) / weights,
+            output=folder,
+            facts=facts,
+        )
+        return folder
+
+    def _bench(self, content: str | None) -> Bench:
+        if content is None:
+            from nas.tasks import find_task
+
+            content = find_task(self.settings.task, self.settings.split_seed).content
+        return Bench(self.store, self.name, self.settings, content)
+
+    def _progress(self, total: int) -> Progress:
+        progress = Progress(total, self.objectives)
+        for row in self.trials():
+            if row.state.ended:
+                progress.note(row.number, row.state, row.values)
+        progress.already = progress.done
+        return progress
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that name what does not exist or does not go together."""
+    space = find_space(settings.space)
+    find("task", settings.task)
+    for name in settings.objectives:
+        objective(name)
+    for text in settings.constraints:
+        Constraint.parse(text)
+    make_strategy(settings.strategy, space, len(settings.objectives), settings.seed)
+    make_schedule(settings.schedule, settings.epochs)
+    if settings.screen:
+        find("predictor", Screen.parse(settings.screen).predictor)
+
+
+def make_executor(workers: int | None = None) -> Executor:
+    """Return the executor for so many workers: this process for one, Ray for more.
+
+    None: one worker a GPU where there are GPUs, else one a core.
+    """
+    gpus = _visible_gpus()
+    count = workers if workers is not None else gpus or len(os.sched_getaffinity(0))
+    if count < 1:
+        raise SettingsError(f"--workers {count} is not allowed: it must be at least 1")
+    if count == 1:
+        from nas.execution.inline import Inline
+
+        return Inline()
+    from nas.execution.ray import RayWorkers
+
+    return RayWorkers(count, gpus)
+
+
+def search(
+    space: str = "kan_vision",
+    task: str = "digits",
+    *,
+    store: str = "sqlite:///nas.db",
+    study: str | None = None,
+    workers: int | None = None,
+    watch: Watch = lambda progress: None,
+    **settings: Any,
+) -> Study:
+    """Search a space for a task and return the study; further settings are those of `nas.Settings`.
+
+    study = nas.search("kan_vision", "digits", trials=20, epochs=4, workers=2)
+    """
+    made = Study.create(Store.open(store, create=True), Settings(space=space, task=task, **settings), study)
+    made.run(make_executor(workers), watch)
+    return made
+
+
+def open_study(name: str, store: str = "sqlite:///nas.db") -> Study:
+    """Open a study that is there; raises StoreError."""
+    return Study(Store.open(store), name)
+
+
+def _visible_gpus() -> int:
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    there = len(glob("/dev/nvidia[0-9]*"))
+    return there if chosen is None else min(there, len([each for each in chosen.split(",") if each.strip()]))
+
+
+def _readable_name(taken: Sequence[str] | dict[str, Any]) -> str:
+    random = SystemRandom()
+    while (name := f"{random.choice(_ADJECTIVES)}-{random.choice(_NOUNS)}") in taken:
+        name = f"{name}-{random.randrange(100)}"
+        if name not in taken:
+            break
+    return name
+
+
+_ADJECTIVES = "amber brisk calm clear deft early fleet gentle keen light mellow quick quiet ready silver steady".split()
+_NOUNS = "alder birch brook cedar crane finch grove harbor heron lark maple meadow otter reef spruce wren".split()

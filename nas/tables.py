@@ -1,0 +1,307 @@
+"""Printing studies, trials and the registry as tables."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nas.doctor import Finding
+from nas.loop import Progress
+from nas.records import comparison_records
+from nas.store import State, Store, queries
+from nas.store.queries import Spread, StudyRow, TrialRow
+from nas.study import Study
+from search_spaces import decisions
+from search_spaces.registry import Entry
+from search_spaces.space import Space
+
+console = Console(highlight=False, soft_wrap=False)
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def figure(name: str, value: float) -> str:
+    """Write an objective's value as people read it."""
+    if name in ("params", "flops", "memory"):
+        return f"{value:,.0f}" if value == value and abs(value) != float("inf") else str(value)
+    return f"{value:.3f}" if name == "latency" else f"{value:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as 42 s, 3 min 20 s or 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def print_result(study: Study, progress: Progress) -> None:
+    """Print how a search ended, its front, and what to type next."""
+    counts = ", ".join(f"{count} {state.lower()}" for state, count in sorted(progress.counts.items()))
+    print_leaders(study, study.front(), "Pareto front" if len(study.objectives) > 1 else "Best")
+    console.print(f"{progress.done} trials ({counts or 'none ended'}) in {duration(progress.seconds)}")
+    if progress.last:
+        console.print(progress.last, style="yellow", markup=False)
+    console.print(
+        f"results   {study.store.url}, files in {study.store.folder(study.name)}", markup=False, soft_wrap=True
+    )
+    leaders = study.leaders(1)
+    if leaders:
+        extra = "" if study.store.is_default else f" --store {shlex.quote(study.store.url)}"
+        console.print("next      " + f"nas confirm {study.name} --top 3 --repeats 3{extra}", markup=False)
+        console.print(
+            "          " + f"nas export {study.name} --trial {leaders[0].number} --output best/{extra}", markup=False
+        )
+        console.print("          " + f"nas dashboard{extra}", markup=False)
+
+
+def print_leaders(study: Study, leaders: list[TrialRow], title: str) -> None:
+    """Print trials with their objectives, what they are made of, and their confirmed values."""
+    if not leaders:
+        console.print(f"study {study.name} has no completed trial yet", markup=False)
+        return
+    confirmed = study.confirmed()
+    table = Table(title=f"{title} of {escape(study.name)}", title_justify="left")
+    table.add_column("trial", justify="right")
+    for each in study.objectives:
+        arrow = "↑" if each.maximize else "↓"
+        table.add_column(f"{each.name} {arrow}", justify="right", no_wrap=True)
+    trained = [each for each in study.objectives if not each.cheap]
+    if confirmed:
+        for each in trained:
+            table.add_column(f"{each.name}, confirmed", justify="right", no_wrap=True)
+    table.add_column("network", overflow="fold")
+    for row in leaders:
+        cells = [str(row.number)] + [figure(each.name, row.values[each.name]) for each in study.objectives]
+        if confirmed:
+            cells += [_spread(each.name, confirmed.get(row.number, {}).get(each.name)) for each in trained]
+        table.add_row(*cells, escape(sketch(row.architecture)))
+    console.print(table)
+    s = study.settings
+    missing = sum(row.number not in confirmed for row in leaders)
+    note = f"validation split of seed {s.split_seed}, up to {s.epochs} epochs, one training each"
+    console.print(note + (f"; {missing} of {len(leaders)} not confirmed" if missing else ""), style="dim")
+
+
+def print_studies(store: Store, rows: list[StudyRow]) -> None:
+    """Print the studies of a store."""
+    if not rows:
+        console.print("no studies yet: begin with `nas search --space kan_vision --trials 20 --epochs 4`")
+        return
+    table = Table()
+    for name in ("study", "trials", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("search", "objectives", "made"):
+        table.add_column(name)
+    for row in rows:
+        settings = row.settings
+        table.add_row(
+            escape(row.name),
+            f"{row.ended}/{settings['trials']}",
+            study_state(store, row),
+            f"{settings['space']} on {settings['task']}, {settings['strategy']}"
+            + ("" if settings["schedule"] == "none" else f" + {settings['schedule']}"),
+            ", ".join(settings["objectives"]),
+            _when(row.created),
+        )
+    console.print(table)
+
+
+def study_state(store: Store, row: StudyRow) -> str:
+    """Say whether a study runs now, is finished, or was interrupted."""
+    if store.driven(row.name):
+        return "running"
+    return "finished" if row.ended >= row.settings["trials"] else "interrupted"
+
+
+def print_study(study: Study) -> None:
+    """Print a study's settings, counts, front and latest failures."""
+    s = study.settings
+    console.print(
+        f"study {study.name}, {study_state(study.store, study.row)}, made {_when(study.row.created)}", markup=False
+    )
+    console.print(
+        f"space {s.space}, task {s.task}, objectives {', '.join(s.objectives)}, strategy {s.strategy}, "
+        f"schedule {s.schedule}, up to {s.epochs} epochs, seed {s.seed}"
+        + (f", constraints {', '.join(s.constraints)}" if s.constraints else "")
+        + (f", screen {s.screen}" if s.screen else ""),
+        markup=False,
+    )
+    counts = ", ".join(f"{count} {state.lower()}" for state, count in sorted(study.row.counts.items()))
+    console.print(f"trials {study.row.ended}/{s.trials}: {counts or 'none yet'}")
+    print_leaders(study, study.front(), "Pareto front" if len(s.objectives) > 1 else "Best")
+    bad = queries.Page(states=(State.FAILED, State.INFEASIBLE), sort="number", descending=True, limit=3)
+    for row in study.trials(bad):
+        console.print(f"trial {row.number} {row.state}: {row.reason}", style="yellow", markup=False)
+
+
+def print_trial(study: Study, row: TrialRow) -> None:
+    """Print a trial: outcome, decisions, learning curve, attempts."""
+    took = f" in {duration(row.ended - row.created)}" if row.ended is not None else ""
+    origin = f", a fresh training of trial {row.parent}" if row.kind == "confirm" else ""
+    console.print(f"trial {row.number} of {study.name}{origin}: {row.state}{took}, seed {row.seed}", markup=False)
+    if row.reason:
+        console.print(row.reason, style="yellow", markup=False)
+    confirmed = study.confirmed().get(row.number, {})
+    for name, value in row.values.items():
+        more = f"   confirmed {_spread(name, confirmed[name])}" if name in confirmed else ""
+        console.print(f"  {name:<10} {figure(name, value)}{more}")
+    _print_decisions(study, row)
+    for name, points in queries.curves(study.store, row.id).items():
+        steps = [value for step, value in points if step > 0]
+        if len(steps) > 1:
+            console.print(f"  {name:<14} {sparkline(steps)}  {steps[0]:.4g} → {steps[-1]:.4g}")
+    for attempt in queries.attempts(study.store, row.id):
+        console.print(f"attempt {attempt.number} on {attempt.worker} ({attempt.device})", markup=False)
+        if attempt.error:
+            console.print(attempt.error.rstrip(), style="red", markup=False)
+
+
+def _print_decisions(study: Study, row: TrialRow) -> None:
+    try:
+        trace = study.space.trace(row.architecture)
+    except decisions.DecisionError as error:
+        console.print(f"space {study.space.name} has changed since ({error}); the architecture was", markup=False)
+        console.print_json(data=row.architecture)
+        return
+    table = Table(title="Decisions", title_justify="left", show_header=False)
+    for path, chosen in trace.items():
+        table.add_row(escape(path), escape(f"{chosen:.4g}" if isinstance(chosen, float) else json.dumps(chosen)))
+    console.print(table)
+
+
+def print_comparison(studies: list[Study]) -> None:
+    """Print studies side by side."""
+    records = comparison_records(studies)
+    table = Table()
+    table.add_column("")
+    for record in records:
+        table.add_column(escape(record["study"]), justify="right")
+
+    def add(name: str, cells: list[str]) -> None:
+        table.add_row(name, *(escape(cell) for cell in cells))
+
+    for name in ("space", "task", "strategy", "schedule", "epochs", "seed", "split_seed"):
+        add(name, [str(record["settings"][name]) for record in records])
+    add("trials", [", ".join(f"{n} {s.lower()}" for s, n in sorted(r["trials"].items())) or "none" for r in records])
+    add("time", [duration(record["seconds"]) if record["seconds"] else "-" for record in records])
+    names = list(dict.fromkeys(name for record in records for name in record["best"]))
+    for name in names:
+        add(f"best {name}", [_known(name, record["best"].get(name)) for record in records])
+    add("on the front", [str(record["front"]) for record in records])
+    if "hypervolume" in records[0]:
+        add("hypervolume", [f"{record['hypervolume']:.4f}" for record in records])
+    for name in names:
+        shown = [[_spread(name, Spread(**e[name])) for e in r["confirmed"].values() if name in e] for r in records]
+        if any(shown) and name not in ("params", "flops", "memory"):
+            add(f"confirmed {name}", [", ".join(each) or "-" for each in shown])
+    console.print(table)
+    console.print("best values are of one training each, on the validation split", style="dim")
+    if "hypervolume" in records[0]:
+        console.print(
+            "hypervolume: share of the box between the best and worst values of all these studies", style="dim"
+        )
+
+
+def print_spaces(spaces: list[Space]) -> None:
+    """Print the search spaces with their sizes."""
+    table = Table()
+    for name in ("space", "what", "architectures", "decisions"):
+        table.add_column(name)
+    for space in spaces:
+        size = space.size()
+        table.add_row(
+            space.name,
+            escape(space.summary),
+            "infinitely many" if size == float("inf") else f"{size:,}",
+            str(len(decisions.every(space.tree))),
+        )
+    console.print(table)
+
+
+def print_space(space: Space) -> None:
+    """Print the decisions of a space."""
+    table = Table(title=f"{escape(space.name)}: {escape(space.summary)}", title_justify="left")
+    table.add_column("decision")
+    table.add_column("allowed")
+    for path, domain in decisions.every(space.tree).items():
+        if "[" not in path or "[0]" in path or "[*]" in path:
+            scale = ", logarithmic" if not isinstance(domain, decisions.Choice) and domain.log else ""
+            table.add_row(escape(path), escape(str(domain) + scale))
+    console.print(table)
+    console.print(
+        "[0] stands for every item of a list; a path with : is active under that option", style="dim", markup=False
+    )
+
+
+def print_catalog(entries: list[Entry]) -> None:
+    """Print what is registered."""
+    table = Table()
+    table.add_column("kind")
+    table.add_column("name", no_wrap=True)
+    table.add_column("what", ratio=3)
+    table.add_column("options", ratio=2)
+    table.add_column("source", ratio=2)
+    kind = None
+    for entry in entries:
+        options = ", ".join(f"{n}: {d}" for n, d in entry.options.fields.items() if not isinstance(d, decisions.Struct))
+        table.add_row(
+            "" if entry.kind == kind else entry.kind, entry.name, *map(escape, (entry.summary, options, entry.paper))
+        )
+        kind = entry.kind
+    console.print(table)
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """Print what the doctor found."""
+    marks = {"ok": "[green]✓[/]", "note": "[yellow]•[/]", "error": "[red]✗[/]"}
+    for finding in findings:
+        console.print(f"{marks[finding.level]} {escape(finding.text)}", soft_wrap=True)
+
+
+def sketch(architecture: decisions.Architecture) -> str:
+    """Write a network in a line: its stages by depth, width, layer and activation where it has such."""
+    stages = architecture.get("network", {}).get("stages")
+    if not isinstance(stages, list):
+        return json.dumps(architecture.get("network", architecture))[:80]
+    return " → ".join(
+        f"{stage.get('depth', 1)}x{_name(stage.get('layer'))}{stage.get('width', '')} {_name(stage.get('activation'))}"
+        for stage in stages
+    )
+
+
+def sparkline(values: list[float]) -> str:
+    """Draw numbers as a row of bars; what is not finite is a gap."""
+    finite = [value for value in values if value == value and abs(value) != float("inf")]
+    low, span = min(finite, default=0.0), (max(finite, default=0.0) - min(finite, default=0.0)) or 1.0
+    return "".join(BARS[int((v - low) / span * (len(BARS) - 1))] if v in finite else " " for v in values[-60:])
+
+
+def _name(chosen: Any) -> str:
+    if not isinstance(chosen, dict):
+        return str(chosen)
+    name, inner = next(iter(chosen.items()))
+    basis = inner.get("basis") if isinstance(inner, dict) else None
+    return f"{name}({_name(basis)})" if basis else str(name)
+
+
+def _spread(name: str, spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    return f"{figure(name, spread.mean)} ± {figure(name, spread.deviation)} (n={spread.count})"
+
+
+def _known(name: str, value: float | None) -> str:
+    return "-" if value is None else figure(name, value)
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,0 +1,84 @@
+"""Watching a run in a terminal: a live display, or plain lines where output is not a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from nas.loop import Progress, Watch
+from nas.store import State
+from nas.study import Study
+from nas.tables import duration, figure
+
+PLAIN_EVERY = 5.0
+
+
+@contextmanager
+def watching(study: Study, *, silent: bool = False) -> Iterator[Watch]:
+    """Give a function that shows a run's progress on standard error."""
+    console = Console(stderr=True)
+    settings = study.settings
+    head = f"study {study.name}: {settings.space} on {settings.task}, {settings.strategy}"
+    head += "" if settings.schedule == "none" else f" with {settings.schedule}"
+    head += f", up to {settings.epochs} epochs a trial"
+    if silent:
+        yield lambda progress: None
+    elif console.is_terminal:
+        console.print(head, highlight=False)
+        with Live(console=console, refresh_per_second=4, transient=True) as live:
+            yield lambda progress: live.update(_picture(progress))
+    else:
+        print(head, file=sys.stderr, flush=True)
+        yield Lines()
+
+
+class Lines:
+    """Prints a line every few seconds, and at the end."""
+
+    def __init__(self) -> None:
+        self._due = time.monotonic() + PLAIN_EVERY
+
+    def __call__(self, progress: Progress) -> None:
+        ended = progress.done >= progress.total
+        if time.monotonic() < self._due and not ended:
+            return
+        self._due = time.monotonic() + PLAIN_EVERY
+        if ended:
+            self._due = float("inf")
+        parts = [f"{progress.done}/{progress.total} trials in {duration(progress.seconds)}"]
+        parts += [f"{count} {state.lower()}" for state, count in sorted(progress.counts.items())]
+        parts += [f"{len(progress.running)} running"] if progress.running else []
+        parts += [f"best {name} {figure(name, value)} (trial {n})" for name, (value, n) in progress.best.items()]
+        if progress.left is not None and not ended:
+            parts.append(f"about {duration(progress.left)} left")
+        print(" · ".join(parts), file=sys.stderr, flush=True)
+
+
+def _picture(progress: Progress) -> Group:
+    bar = Table.grid(padding=(0, 1))
+    left = "" if progress.left is None else f"about {duration(progress.left)} left"
+    bar.add_row(
+        ProgressBar(progress.total, progress.done, width=40),
+        f"{progress.done}/{progress.total}",
+        duration(progress.seconds),
+        left,
+    )
+    states = [f"{count} {state.lower()}" for state, count in sorted(progress.counts.items())]
+    running = [f"{number}: epoch {step}" for number, step in sorted(progress.running.items())][:8]
+    lines = [Text(" · ".join(states) or "starting workers")]
+    if running:
+        lines.append(Text("running   " + " · ".join(running), style="cyan"))
+    for name, (value, number) in progress.best.items():
+        lines.append(Text(f"best {name:<10} {figure(name, value)} (trial {number})", style="green"))
+    if progress.last:
+        failed = State.FAILED in progress.counts
+        lines.append(Text(progress.last, style="red" if failed else "yellow", overflow="ellipsis", no_wrap=True))
+    return Group(bar, *lines)
