@@ -1,0 +1,1 @@
+"""Activations: `(channels, **options) -> nn.Module` that keeps the shape [batch, channels, ...]."""

@@ -1,0 +1,1 @@
+"""Norms: `(channels) -> nn.Module` over maps [batch, channels, height, width]."""

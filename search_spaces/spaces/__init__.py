@@ -1,0 +1,1 @@
+"""The named search spaces, one a file."""
