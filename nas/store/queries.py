@@ -106,7 +106,7 @@ def trials(store: Store, study: int, page: Page | None = None) -> list[TrialRow]
     else:
         sorter = aliased(Value)
         query = query.outerjoin(sorter, (sorter.trial_id == Trial.id) & (sorter.name == page.sort))
-        query = query.order_by(sorter.value.is_(None))
+        query = query.order_by(sorter.value.is_(None), _is_nan(sorter.value))
         order = sorter.value
     query = query.order_by(order.desc() if page.descending else order.asc(), Trial.number)
     query = query.offset(page.offset).limit(page.limit)
@@ -229,7 +229,9 @@ def confirmed(store: Store, study: int) -> dict[int, dict[str, Spread]]:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return mean and sample standard deviation (0 for one value)."""
+    """Return mean and sample standard deviation (0 for one value, not-a-number where a value is not finite)."""
+    if not all(map(math.isfinite, values)):
+        return Spread(sum(values) / len(values), math.nan, len(values))
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return Spread(statistics.fmean(values), deviation, len(values))
 
@@ -278,11 +280,17 @@ def _filtered(query: sa.Select[Any], study: int, page: Page) -> sa.Select[Any]:
     for name, (least, most) in page.bounds.items():
         bound = aliased(Value)
         query = query.join(bound, (bound.trial_id == Trial.id) & (bound.name == name))
+        query = query.where(sa.not_(_is_nan(bound.value)))
         if least is not None:
             query = query.where(bound.value >= least)
         if most is not None:
             query = query.where(bound.value <= most)
     return query
+
+
+def _is_nan(value: Any) -> Any:
+    """Find not-a-number, which sorts above all numbers: SQLite keeps it as text (see `Number`)."""
+    return value > math.inf
 
 
 def _trial(row: Row[Any], values: dict[str, float], step: int | None) -> TrialRow:

@@ -1,0 +1,1 @@
+"""The pages: a list of studies, a study, a trial, and what is shown where there is none."""
