@@ -13,8 +13,6 @@ from nas import pareto
 from nas.store import State, Store, queries
 from nas.store.queries import Spread, StudyRow
 
-SCOUTS = 32
-
 
 @dataclass(frozen=True)
 class Completed:
@@ -44,14 +42,6 @@ def planned(study: StudyRow) -> int | None:
     return trials if isinstance(trials, int) else None
 
 
-def status(store: Store, study: StudyRow) -> str:
-    """Say "running", "finished" or "interrupted"."""
-    if store.driven(study.name):
-        return "running"
-    goal = planned(study)
-    return "finished" if goal is not None and study.ended >= goal else "interrupted"
-
-
 def completed(store: Store, study: StudyRow) -> Completed:
     """Read the completed trials; what was read is kept until another trial completes."""
     done = queries.tally(store, study.id).get(State.COMPLETED, 0)
@@ -72,18 +62,7 @@ def _completed(store: Store, study: int, names: tuple[str, ...], _done: int) -> 
 
 
 def front(names: tuple[str, ...], values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the rows that no other dominates, in order; not-a-number is the worst value of all.
-
-    Most rows of a long study are beaten by one of a few good ones, so these are compared with all at once
-    and only the rest goes through the general front.
-    """
+    """Return the rows that no other dominates, in order; not-a-number is the worst value of all."""
     signs = np.array([-1.0 if figure(name).maximize else 1.0 for name in names])
     losses = np.where(np.isnan(values), np.inf, values * signs)
-    alive = np.arange(len(losses))
-    if len(losses) > SCOUTS:
-        standing = losses.argsort(axis=0).argsort(axis=0).sum(axis=1)
-        beaten = np.zeros(len(losses), dtype=bool)
-        for scout in losses[np.argsort(standing)[:SCOUTS]]:
-            beaten |= (scout <= losses).all(axis=1) & (scout < losses).any(axis=1)
-        alive = alive[~beaten]
-    return alive[pareto.front(losses[alive])]
+    return np.array(pareto.front(losses), dtype=np.int64)

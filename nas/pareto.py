@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
+SCOUTS = 32
 
 
 def front(points: Sequence[Sequence[float]] | Points) -> list[int]:
@@ -20,14 +21,26 @@ def front(points: Sequence[Sequence[float]] | Points) -> list[int]:
     array = np.asarray(points, dtype=float)
     if not len(array):
         return []
-    order = np.lexsort(array.T[::-1])
+    alive = _standing(array)
     kept: list[int] = []
-    for index in order:
+    for index in alive[np.lexsort(array[alive].T[::-1])]:
         rivals = array[kept]
         beaten = (rivals <= array[index]).all(axis=1) & (rivals < array[index]).any(axis=1)
         if not beaten.any():
             kept.append(int(index))
     return sorted(kept)
+
+
+def _standing(array: Points) -> NDArray[np.intp]:
+    """Drop what one of a few good points beats: of many points that leaves few for the slow comparison."""
+    alive = np.arange(len(array))
+    if len(array) <= SCOUTS:
+        return alive
+    places = array.argsort(axis=0).argsort(axis=0).sum(axis=1)
+    beaten = np.zeros(len(array), dtype=bool)
+    for scout in array[np.argsort(places)[:SCOUTS]]:
+        beaten |= (scout <= array).all(axis=1) & (scout < array).any(axis=1)
+    return alive[~beaten]
 
 
 def ranks(points: Sequence[Sequence[float]] | Points) -> list[int]:

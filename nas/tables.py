@@ -106,7 +106,7 @@ def print_studies(store: Store, rows: list[StudyRow]) -> None:
         table.add_row(
             escape(row.name),
             f"{row.ended}/{settings['trials']}",
-            study_state(store, row),
+            queries.standing(store, row),
             f"{settings['space']} on {settings['task']}, {settings['strategy']}"
             + ("" if settings["schedule"] == "none" else f" + {settings['schedule']}"),
             ", ".join(settings["objectives"]),
@@ -115,18 +115,11 @@ def print_studies(store: Store, rows: list[StudyRow]) -> None:
     console.print(table)
 
 
-def study_state(store: Store, row: StudyRow) -> str:
-    """Say whether a study runs now, is finished, or was interrupted."""
-    if store.driven(row.name):
-        return "running"
-    return "finished" if row.ended >= row.settings["trials"] else "interrupted"
-
-
 def print_study(study: Study) -> None:
     """Print a study's settings, counts, front and latest failures."""
     s = study.settings
     console.print(
-        f"study {study.name}, {study_state(study.store, study.row)}, made {_when(study.row.created)}", markup=False
+        f"study {study.name}, {queries.standing(study.store, study.row)}, made {_when(study.row.created)}", markup=False
     )
     console.print(
         f"space {s.space}, task {s.task}, objectives {', '.join(s.objectives)}, strategy {s.strategy}, "

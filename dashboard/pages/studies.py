@@ -9,7 +9,7 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
 from dashboard.pages import parts
-from dashboard.reading import objectives, planned, status
+from dashboard.reading import objectives, planned
 from dashboard.words import ABSENT, figure, moment, number, setting, study_path
 from nas.store import State as Trial
 from nas.store import Store, queries
@@ -48,7 +48,7 @@ def layout(store: Store) -> Component:
 
 def _pulse(store: Store) -> str:
     rows = queries.studies(store)
-    return repr([(row.id, status(store, row), planned(row), sorted(row.counts.items())) for row in rows])
+    return repr([(row.id, queries.standing(store, row), planned(row), sorted(row.counts.items())) for row in rows])
 
 
 def _listing(store: Store) -> Component:
@@ -93,7 +93,7 @@ def _row(store: Store, row: StudyRow, ranges: dict[str, tuple[float, float]]) ->
     return html.Tr(
         [
             html.Th(dcc.Link(row.name, href=study_path(row.name)), scope="row"),
-            html.Td(parts.pill(status(store, row))),
+            html.Td(parts.pill(queries.standing(store, row))),
             html.Td([html.Div(trials, className="numbers"), parts.progress(row)], className="trials-cell"),
             html.Td(f"{failed:,}", className="right numbers" + (" bad" if failed else " muted")),
             html.Td([_best(name, ranges.get(name)) for name in objectives(row)]),

@@ -12,7 +12,7 @@ from dash.development.base_component import Component
 
 from dashboard.figures import front, progress
 from dashboard.pages import grid, parts
-from dashboard.reading import Completed, completed, objectives, planned, status
+from dashboard.reading import Completed, completed, objectives, planned
 from dashboard.words import figure, moment, number, setting, spread, study_path, trial_path
 from nas.store import State as Trial
 from nas.store import Store, StoreError, queries
@@ -116,7 +116,7 @@ def _points_of(picture: go.Figure) -> Patch:
 
 
 def _pulse(store: Store, study: StudyRow) -> str:
-    return repr((status(store, study), planned(study), sorted(queries.tally(store, study.id).items())))
+    return repr((queries.standing(store, study), planned(study), sorted(queries.tally(store, study.id).items())))
 
 
 def _done(store: Store, study: StudyRow) -> int:
@@ -131,7 +131,7 @@ def _head(store: Store, study: StudyRow) -> list[Component]:
         (label, setting(study.settings[key])) for key, label in chosen if study.settings.get(key) not in (None, [], ())
     ]
     ended: list[Any] = [html.B(f"{study.ended:,}"), f" of {goal:,} trials" if goal is not None else " trials"]
-    stands = status(store, study)
+    stands = queries.standing(store, study)
     resume = [html.Span(["Go on with ", html.Code(f"nas resume {quote(study.name)}")], className="muted small")]
     return [
         html.Header(

@@ -97,6 +97,13 @@ def study(store: Store, name: str) -> StudyRow:
     raise StoreError(f"there is no study {name!r} in {store.url}: there are {there}")
 
 
+def standing(store: Store, study: StudyRow) -> str:
+    """Say whether a study is "running" now, "finished", or "interrupted"."""
+    if store.driven(study.name):
+        return "running"
+    return "finished" if study.ended >= study.settings.get("trials", math.inf) else "interrupted"
+
+
 def trials(store: Store, study: int, page: Page | None = None) -> list[TrialRow]:
     """Read a page of a study's trials."""
     page = page or Page()

@@ -1,0 +1,248 @@
+"""What the study loop costs: trials a second with an evaluation that does nothing, against peers and against itself.
+
+Every study runs over the tree of `kan_vision` into a fresh SQLite file, so what is measured is asking, writing down
+and sending. Ours and the peer take turns, and a ratio is the median of the ratios of such pairs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.common import Results, run
+from nas.execution import Executor
+from nas.execution.inline import Inline
+from nas.job import Evaluation, Job, Outcome
+from nas.loop import Progress
+from nas.plans.search import TURNS
+from nas.settings import Settings
+from nas.store import Store
+from nas.strategies import make_strategy
+from nas.study import Study
+from search_spaces.decisions import Choice, Decision, Integer, Scalar, canonical
+from search_spaces.space import find_space
+
+SPACE = find_space("kan_vision")
+WORKERS = 2
+
+
+def main() -> int:
+    parts = {"inline": inline, "samplers": samplers, "flat": flat, "help": startup, "ray": ray_workers}
+    return run("loop", parts, ["nas", "optuna", "ray", "sqlalchemy"])
+
+
+def inline(results: Results) -> None:
+    """Random search in this process, against Optuna's own loop on its own SQLite storage."""
+    ours, theirs = results.size.pick(300, 1000), results.size.pick(5, 20)
+    pairs = [(study_rate("random", ours), optuna_rate(theirs)) for _ in range(results.size.pick(3, 7))]
+    results.add("inline random", [mine for mine, _ in pairs], "trials/s")
+    results.add("Optuna random, its SQLite storage", [other for _, other in pairs], "trials/s")
+    results.add("inline random / Optuna", [mine / other for mine, other in pairs], "x", least=25)
+    results.peer(
+        "Optuna", f"study.optimize(define-by-run over the same tree, {theirs}); RandomSampler, RDBStorage sqlite:///"
+    )
+
+
+def samplers(results: Results) -> None:
+    """Two samplers in our loop, against the same objects asked and told in memory."""
+    for name, count, bar in (("nsga2", results.size.pick(150, 300), 0.8), ("tpe", results.size.pick(60, 200), 0.7)):
+        pairs = [(study_rate(name, count), memory_rate(name, count)) for _ in range(results.size.pick(3, 9))]
+        results.add(f"{name} in the loop", [mine for mine, _ in pairs], "trials/s")
+        results.add(f"{name} in memory alone", [alone for _, alone in pairs], "trials/s")
+        results.add(f"{name} in the loop / in memory", [mine / alone for mine, alone in pairs], "x", least=bar)
+
+
+def flat(results: Results) -> None:
+    """The last trials of a long study against its first, after a short warm-up."""
+    count, some, warm = results.size.pick(2000, 5000, 20000), 200, 50
+    ratios = []
+    for _ in range(results.size.pick(3, 5)):
+        times = trial_times("random", count)
+        first, last = times[warm + some] - times[warm], times[-1] - times[-1 - some]
+        ratios.append(last / first)
+    results.add(f"last {some} of {count} trials / first {some}", ratios, "x", most=1.3)
+
+
+def startup(results: Results) -> None:
+    """`nas --help`, from the shell."""
+    command = [str(Path(sys.executable).parent / "nas"), "--help"]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+
+    def seconds() -> float:
+        begin = time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        return time.perf_counter() - begin
+
+    results.add("nas --help", [seconds() for _ in range(5)], "s", most=0.3)
+
+
+def ray_workers(results: Results) -> None:
+    """Random search on two Ray workers, against Ray Tune with reused actors on the same Ray."""
+    import ray
+
+    from nas.execution.ray import RayWorkers
+
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ours, theirs = results.size.pick(400, 1000), results.size.pick(20, 60)
+    try:
+        pairs = [
+            (study_rate("random", ours, RayWorkers(WORKERS, evaluate=nothing)), tune_rate(theirs))
+            for _ in range(results.size.pick(3, 5))
+        ]
+    finally:
+        ray.shutdown()
+    results.add("Ray random, 2 workers", [mine for mine, _ in pairs], "trials/s", least=250)
+    results.add("Ray Tune random, 2 reused actors", [other for _, other in pairs], "trials/s")
+    results.add("Ray random / Ray Tune", [mine / other for mine, other in pairs], "x", least=10)
+    results.peer(
+        "Ray Tune",
+        f"tune.Tuner(class Trainable that reports once, num_samples={theirs}, max_concurrent_trials={WORKERS}, "
+        "reuse_actors=True), its default loggers; from the first trial's end to the last's",
+    )
+
+
+def nothing(job: Job) -> Evaluation:
+    """End at once."""
+    return Outcome(values(job.trial))
+    yield
+
+
+def values(number: int) -> dict[str, float]:
+    """Make up the objectives of a trial."""
+    random = Random(number)
+    return {"accuracy": random.random(), "params": float(random.randrange(10**6))}
+
+
+def study_rate(strategy: str, trials: int, executor: Executor | None = None) -> float:
+    """Return our trials a second; making the study and the workers is not counted."""
+    times = trial_times(strategy, trials, executor)
+    return trials / (times[-1] - times[0])
+
+
+def trial_times(strategy: str, trials: int, executor: Executor | None = None) -> list[float]:
+    """Return when a study began and when each of its trials had ended."""
+    times: list[float] = []
+
+    def watch(progress: Progress) -> None:
+        times.extend([time.perf_counter()] * (progress.done + 1 - len(times)))
+
+    with TemporaryDirectory() as folder:
+        store = Store.open(f"sqlite:///{folder}/nas.db", create=True)
+        study = Study.create(store, Settings(strategy=strategy, trials=trials), "loop")
+        executor = executor or Inline(nothing)
+        warm_up(executor)
+        times.append(time.perf_counter())
+        study.run(executor, watch, content="none")
+        store.engine.dispose()
+    return times
+
+
+def warm_up(executor: Executor) -> None:
+    """Wait until every worker has done something."""
+    for worker in executor.workers:
+        executor.submit(worker, Job(trial=0, attempt=1, architecture={}, seed=0))
+    busy = len(executor.workers)
+    while busy:
+        busy -= sum(event.last for event in executor.events(timeout=1.0))
+
+
+def memory_rate(strategy: str, trials: int) -> float:
+    """Return trials a second of a strategy alone, asked and told as the loop does: a repeat is no new trial."""
+    sampler = make_strategy(strategy, SPACE, 2, seed=0)
+    known: dict[str, list[float]] = {}
+    attempt = 0
+    begin = time.perf_counter()
+    while len(known) < trials:
+        proposal = sampler.ask(len(known) * TURNS + attempt)
+        name = canonical(proposal.architecture)
+        attempt = attempt + 1 if name in known else 0
+        if name not in known:
+            made = values(len(known))
+            known[name] = [-made["accuracy"], made["params"]]
+        sampler.tell(proposal.turn, known[name])
+    return trials / (time.perf_counter() - begin)
+
+
+def optuna_rate(trials: int) -> float:
+    """Return trials a second of Optuna's own loop; making its study is not counted."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        SPACE.resolve(suggesting(trial))
+        made = values(trial.number)
+        return made["accuracy"], made["params"]
+
+    with TemporaryDirectory() as folder:
+        study = optuna.create_study(
+            storage=optuna.storages.RDBStorage(f"sqlite:///{folder}/optuna.db"),
+            sampler=optuna.samplers.RandomSampler(seed=0),
+            directions=["maximize", "minimize"],
+        )
+        begin = time.perf_counter()
+        study.optimize(objective, n_trials=trials)
+        return trials / (time.perf_counter() - begin)
+
+
+def suggesting(trial: Any) -> Callable[[str, Decision], Scalar]:
+    """Decide as an Optuna trial suggests."""
+
+    def decide(path: str, domain: Decision) -> Scalar:
+        if isinstance(domain, Choice):
+            return trial.suggest_categorical(path, domain.options)
+        if isinstance(domain, Integer):
+            return trial.suggest_int(path, domain.low, domain.high, step=domain.step, log=domain.log)
+        return trial.suggest_float(path, domain.low, domain.high, log=domain.log)
+
+    return decide
+
+
+def tune_rate(trials: int) -> float:
+    """Return trials a second of Ray Tune between the ends of its first and its last trial."""
+    from ray import tune
+
+    class Nothing(tune.Trainable):
+        def step(self) -> dict[str, Any]:
+            return values(self.config["number"]) | {"done": True}
+
+        def reset_config(self, config: dict[str, Any]) -> bool:
+            return True
+
+    class Clock(tune.Callback):
+        times: list[float] = []
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self.times.append(time.perf_counter())
+
+    seeds = iter(range(trials))
+    draw = {
+        "architecture": tune.sample_from(lambda spec: SPACE.draw(Random(spec.config.number))),
+        "number": tune.randint(0, 2**31),
+    }
+    with TemporaryDirectory() as folder:
+        tune.Tuner(
+            Nothing,
+            param_space=draw,
+            tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=WORKERS, reuse_actors=True),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                verbose=0,
+                callbacks=[Clock()],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()
+    return (trials - 1) / (Clock.times[-1] - Clock.times[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
