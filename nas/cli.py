@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.errors import UserError
+from nas.settings import Settings
 from search_spaces.decisions import DecisionError
 from search_spaces.registry import UnknownName
 
@@ -39,6 +41,7 @@ Workers = Annotated[
 ]
 Name = Annotated[str, typer.Argument(help="The study's name.", metavar="STUDY")]
 SQLITE = "sqlite:///nas.db"
+USUAL = Settings()
 
 # Typer brings a click of its own, or uses the installed one; either way its usage errors are this class.
 USAGE_ERROR: Any = typer.BadParameter.__base__
@@ -65,22 +68,25 @@ nas search --strategy nsga2 --schedule none --workers 2 --epochs 8 --seed 1 --st
 nas search --screen gradsign:8 --trials 50""",
 )
 def search(
-    space: Annotated[str, typer.Option(help="The search space (see `nas spaces`).")] = "kan_vision",
-    task: Annotated[str, typer.Option(help="What the networks are trained for.")] = "digits",
+    space: Annotated[str, typer.Option(help="The search space (see `nas spaces`).")] = USUAL.space,
+    task: Annotated[str, typer.Option(help="What the networks are trained for.")] = USUAL.task,
     objective: Annotated[
-        list[str] | None, typer.Option(help="What to optimise; several give a Pareto front. [accuracy, params]")
+        list[str] | None,
+        typer.Option(help="What to optimise; several give a Pareto front (default: accuracy and params)."),
     ] = None,
     constraint: Annotated[list[str] | None, typer.Option(help="A bound such as 'params<=200000'.")] = None,
-    trials: Annotated[int, typer.Option(help="How many architectures to judge.")] = 100,
-    epochs: Annotated[int, typer.Option(help="Epochs of a full training.")] = 8,
-    strategy: Annotated[str, typer.Option(help="What proposes: tpe, nsga2, random, gp, cmaes.")] = "tpe",
-    schedule: Annotated[str, typer.Option(help="What stops trials early: asha or none.")] = "asha",
+    trials: Annotated[int, typer.Option(help="How many architectures to judge.")] = USUAL.trials,
+    epochs: Annotated[int, typer.Option(help="Epochs of a full training.")] = USUAL.epochs,
+    strategy: Annotated[str, typer.Option(help="What proposes: tpe, nsga2, random, gp, cmaes.")] = USUAL.strategy,
+    schedule: Annotated[str, typer.Option(help="What stops trials early: asha or none.")] = USUAL.schedule,
     screen: Annotated[
         str | None, typer.Option(help="Score several proposals untrained and train the best: gradsign:8.")
     ] = None,
     workers: Workers = None,
-    seed: Annotated[int, typer.Option(help="Of the search: with one worker, the same seed gives the same study.")] = 0,
-    split_seed: Annotated[int, typer.Option(help="Of the split into train, validation and test.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the search: with one worker, the same seed gives the same study.")
+    ] = USUAL.seed,
+    split_seed: Annotated[int, typer.Option(help="Of the split into train, validation and test.")] = USUAL.split_seed,
     study: Annotated[str | None, typer.Option(help="The study's name; a readable one is made up.")] = None,
     store: StoreUrl = SQLITE,
     as_json: AsJson = False,
@@ -90,14 +96,13 @@ def search(
 
     Ends with the Pareto front and what to type next. Ctrl-C keeps everything; `nas resume` goes on.
     """
-    from nas.settings import Settings
     from nas.store import Store
     from nas.study import Study, check
 
     settings = Settings(
         space=space,
         task=task,
-        objectives=tuple(objective or ("accuracy", "params")),
+        objectives=tuple(objective or USUAL.objectives),
         constraints=tuple(constraint or ()),
         strategy=strategy,
         schedule=schedule,
@@ -107,7 +112,7 @@ def search(
         seed=seed,
         split_seed=split_seed,
     )
-    check(settings)
+    check(settings, study)
     _check_workers(workers)
     _run(Study.create(Store.open(store, create=True), settings, study), workers, as_json, quiet)
 
@@ -122,7 +127,11 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with a study that was interrupted, or give it more trials."""
+    from nas.settings import SettingsError
+
     _check_workers(workers)
+    if trials is not None and trials < 1:
+        raise SettingsError(f"--trials {trials} is not allowed: it must be at least 1")
     study = _open(name, store)
     if trials is not None:
         study.extend(trials)
@@ -149,7 +158,7 @@ def confirm(
 
     _check_workers(workers)
     study = _open(name, store)
-    with _interruptible(f"nas confirm {name} --top {top} --repeats {repeats}"):
+    with _interruptible(f"nas confirm {name} --top {top} --repeats {repeats}", study):
         with watching(study, silent=as_json or quiet) as watch:
             leaders = study.confirm(make_executor(workers), top, repeats, watch)
     if as_json:
@@ -348,6 +357,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
+    except OSError as error:
+        if os.environ.get("NAS_DEBUG"):
+            raise
+        code = _complain(f"{error}: see that it can be written to and that the disk has room")
     sys.exit(code if isinstance(code, int) else DONE)
 
 
@@ -375,7 +388,7 @@ def _run(study: Study, workers: int | None, as_json: bool, quiet: bool) -> None:
     from nas.study import make_executor
     from nas.watching import watching
 
-    with _interruptible(f"nas resume {study.name}" + ("" if study.store.is_default else f" --store {study.store.url}")):
+    with _interruptible(f"nas resume {study.name}", study):
         with watching(study, silent=as_json or quiet) as watch:
             progress = study.run(make_executor(workers), watch)
     if as_json:
@@ -389,13 +402,18 @@ def _run(study: Study, workers: int | None, as_json: bool, quiet: bool) -> None:
 
 
 @contextmanager
-def _interruptible(remedy: str) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into exit code 130, after saying how to go on."""
+def _interruptible(remedy: str, study: Study) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into exit code 130, after saying how to go on.
+
+    What a trial or Ray prints meanwhile goes to standard error: standard output is for the results.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except KeyboardInterrupt:
-        typer.echo(f"interrupted: everything so far is kept; go on with `{remedy}`", err=True)
+        where = "" if study.store.is_default else f" --store {shlex.quote(study.store.url)}"
+        typer.echo(f"interrupted: everything so far is kept; go on with `{remedy}{where}`", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 

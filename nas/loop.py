@@ -17,7 +17,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from nas.execution import Event, Executor, Problem
-from nas.job import Outcome, Report
+from nas.job import Outcome, Report, Scored
 from nas.objectives import Objective
 from nas.plans import Bench, Plan, Screening, Ticket
 from nas.schedules import Verdict
@@ -133,10 +133,15 @@ class Loop:
         return self._problem(writer, work, event.what)
 
     def _screened(self, writer: Writer, screening: Screening, event: Event) -> Action:
-        if isinstance(event.what, list):
-            self._waiting.append(self._plan.screened(writer, screening, event.what))
-        else:
-            self._waiting.append(screening)
+        scores = event.what
+        if not isinstance(scores, list):
+            screening.lost += 1
+            if screening.lost < ATTEMPTS:
+                self._waiting.append(screening)
+                return _nothing
+            assert isinstance(scores, Problem)
+            scores = [Scored(None, scores.reason, 0.0)] * len(screening.proposals)
+        self._waiting.append(self._plan.screened(writer, screening, scores))
         return _nothing
 
     def _report(self, writer: Writer, worker: str, ticket: Ticket, report: Report) -> Action:

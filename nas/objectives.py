@@ -91,4 +91,4 @@ class Constraint:
         return bool(_LIMITS[self.relation](values[self.name], self.bound))
 
     def __str__(self) -> str:
-        return f"{self.name}{self.relation}{self.bound:g}"
+        return f"{self.name}{self.relation}{self.bound:.15g}"

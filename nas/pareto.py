@@ -91,7 +91,8 @@ def crowding(points: Sequence[Sequence[float]] | Points) -> list[float]:
     distance = np.zeros(len(array))
     for column in array.T:
         order = np.argsort(column, kind="stable")
-        span = column[order[-1]] - column[order[0]] if len(order) else 0.0
+        with np.errstate(invalid="ignore"):
+            span = column[order[-1]] - column[order[0]] if len(order) else 0.0
         if span > 0 and np.isfinite(span):
             distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / span
         if len(order):

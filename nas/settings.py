@@ -22,7 +22,7 @@ class Settings:
     objectives: tuple[str, ...] = ("accuracy", "params")
     constraints: tuple[str, ...] = ()
     strategy: str = "tpe"
-    schedule: str = "none"
+    schedule: str = "asha"
     screen: str | None = None
     trials: int = 100
     epochs: int = 8
@@ -53,6 +53,9 @@ class Settings:
         return [f"{k} {theirs[k]!r} instead of {mine[k]!r}" for k in mine if mine[k] != theirs[k] and k != "trials"]
 
 
+MOST = 1000
+
+
 @dataclass(frozen=True)
 class Screen:
     """Score several proposals without training, and train the best one."""
@@ -64,8 +67,8 @@ class Screen:
     def parse(cls, text: str) -> Screen:
         """Read `gradsign:8`; raises SettingsError."""
         name, _, count = text.partition(":")
-        if not name or not count.isdecimal() or int(count) < 2:
+        if not name or not count.isdecimal() or not 2 <= int(count) <= MOST:
             raise SettingsError(
-                f"--screen {text!r} does not parse: write a predictor and how many proposals, as gradsign:8"
+                f"--screen {text!r} does not parse: write a predictor and 2 to {MOST} proposals, as gradsign:8"
             )
         return cls(name, int(count))

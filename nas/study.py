@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -29,6 +30,8 @@ from search_spaces.space import Space, find_space
 if TYPE_CHECKING:
     import pandas
 
+NAME = r"\w[\w-]{0,59}"
+
 
 class Study:
     """A search in a store. Iterating over it gives its trials."""
@@ -45,7 +48,7 @@ class Study:
 
         Raises UnknownName, ConstraintError, SettingsError or StoreError, and then has changed nothing.
         """
-        check(settings)
+        check(settings, name)
         known = {row.name: row for row in queries.studies(store)}
         if name is None:
             name = _readable_name(known)
@@ -57,8 +60,6 @@ class Study:
                 )
             study.extend(settings.trials)
             return study
-        if not name.replace("-", "").replace("_", "").isalnum():
-            raise SettingsError(f"--study {name!r} is not allowed: use letters, digits, - and _")
         store.add_study(name, settings.to_json() | {"tree": find_space(settings.space).describe()["tree"]})
         return cls(store, name)
 
@@ -71,11 +72,14 @@ class Study:
         return [objective(name) for name in self.settings.objectives]
 
     def extend(self, trials: int) -> None:
-        """Ask for more trials than before; a smaller number changes nothing."""
+        """Ask for more trials than before; a smaller number changes nothing.
+
+        Raises StoreError while another process runs the study.
+        """
         if trials > self.settings.trials:
-            self.settings = replace(self.settings, trials=trials)
-            with self.store.writing(self.row.id) as writer:
+            with self.store.driving(self.name), self.store.writing(self.row.id) as writer:
                 writer.settings(self.row.settings | {"trials": trials})
+            self.settings = replace(self.settings, trials=trials)
 
     def run(self, executor: Executor, watch: Watch = lambda progress: None, *, content: str | None = None) -> Progress:
         """Search until the study has its trials; goes on where an earlier run ended, however it ended.
@@ -83,12 +87,12 @@ class Study:
         `content` stands for the task's data in the trials' keys; it is read from the task unless given.
         Raises StoreError while another process runs the study, or when its space has changed since.
         """
-        tree = self.row.settings.get("tree")
-        if tree != self.space.describe()["tree"]:
-            raise StoreError(
-                f"space {self.settings.space!r} is not the one that study {self.name!r} began with: start a new study"
-            )
         with closing(executor), self.store.driving(self.name):
+            if self.row.settings.get("tree") != self.space.describe()["tree"]:
+                raise StoreError(
+                    f"space {self.settings.space!r} is not the one that study {self.name!r} began with: "
+                    "start a new study"
+                )
             bench = self._bench(content)
             plan = Search(self.store, self.row.id, bench, self.space)
             progress = self._progress(self.settings.trials)
@@ -102,10 +106,12 @@ class Study:
         self, executor: Executor, top: int = 3, repeats: int = 3, watch: Watch = lambda progress: None
     ) -> list[TrialRow]:
         """Train the leaders anew, each `repeats` times with fresh seeds, and return them."""
-        leaders = self.leaders(top)
-        if not leaders:
-            raise StoreError(f"study {self.name!r} has no completed trial to confirm: `nas resume {self.name}` first")
         with closing(executor), self.store.driving(self.name):
+            leaders = self.leaders(top)
+            if not leaders:
+                raise StoreError(
+                    f"study {self.name!r} has no completed trial to confirm: `nas resume {self.name}` first"
+                )
             bench = self._bench(None)
             plan = Confirm(self.store, self.row.id, bench, leaders, repeats)
             Loop(self.store, self.row.id, bench, plan, executor, Progress(plan.total, self.objectives), watch).run()
@@ -205,8 +211,12 @@ class Study:
         return progress
 
 
-def check(settings: Settings) -> None:
-    """Refuse settings that name what does not exist or does not go together."""
+def check(settings: Settings, name: str | None = None) -> None:
+    """Refuse settings that name what does not exist or does not go together, and a name that makes no folder."""
+    if name is not None and not re.fullmatch(NAME, name):
+        raise SettingsError(
+            f"--study {name!r} is not allowed: use up to 60 letters, digits, - and _, and no - in front"
+        )
     space = find_space(settings.space)
     find("task", settings.task)
     for name in settings.objectives:
@@ -251,7 +261,9 @@ def search(
 
     study = nas.search("kan_vision", "digits", trials=20, epochs=4, workers=2)
     """
-    made = Study.create(Store.open(store, create=True), Settings(space=space, task=task, **settings), study)
+    asked = Settings(space=space, task=task, **settings)
+    check(asked, study)
+    made = Study.create(Store.open(store, create=True), asked, study)
     made.run(make_executor(workers), watch)
     return made
 

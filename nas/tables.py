@@ -262,9 +262,10 @@ def print_findings(findings: list[Finding]) -> None:
 
 def sketch(architecture: decisions.Architecture) -> str:
     """Write a network in a line: its stages by depth, width, layer and activation where it has such."""
-    stages = architecture.get("network", {}).get("stages")
-    if not isinstance(stages, list):
-        return json.dumps(architecture.get("network", architecture))[:80]
+    network = architecture.get("network", architecture)
+    stages = network.get("stages") if isinstance(network, dict) else None
+    if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
+        return json.dumps(network)[:80]
     return " → ".join(
         f"{stage.get('depth', 1)}x{_name(stage.get('layer'))}{stage.get('width', '')} {_name(stage.get('activation'))}"
         for stage in stages

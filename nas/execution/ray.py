@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError, RayTaskError
 
 from nas.execution import Event, Problem
 from nas.execution.worker import Worker
@@ -108,7 +108,10 @@ class RayWorkers:
         slot.calls.popleft()
         try:
             what = ray.get(ref)
-        except RayActorError as error:
+        except RayTaskError as error:
+            slot.clear()
+            return Event(name, Problem(State.FAILED, f"the worker failed: {type(error.cause).__name__}", str(error)))
+        except RayError as error:
             slot.clear()
             slot.actor = self._new_actor()
             cause = (str(error).strip().splitlines() or ["its process ended"])[0]

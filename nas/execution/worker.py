@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 from nas.execution import Problem, Steps
-from nas.job import Evaluate, Job, Outcome, Report, Scored, ScoreJob
+from nas.job import Evaluate, Evaluation, Job, Outcome, Report, Scored, ScoreJob
 
 
 def default_evaluate() -> Evaluate:
-    """Return the evaluation that trains networks (imports torch)."""
+    """Return the evaluation that trains networks (imports torch).
+
+    Networks and optimizers hold themselves in reference cycles, so their memory, a GPU's too, is only free once
+    the garbage is collected. That is done after each trial, and cheap, since all that was imported is left out.
+    """
     from nas.training.evaluate import evaluate
 
-    return evaluate
+    def evaluate_and_tidy(job: Job) -> Evaluation:
+        try:
+            return (yield from evaluate(job))
+        finally:
+            gc.collect()
+
+    gc.freeze()
+    return evaluate_and_tidy
 
 
 def pick_device() -> str:
@@ -37,7 +49,10 @@ def score(job: ScoreJob) -> list[Scored]:
     results = []
     for architecture in job.architectures:
         begin = time.perf_counter()
-        value, reason = score_proposal(job, architecture)
+        try:
+            value, reason = score_proposal(job, architecture)
+        except Exception as error:
+            value, reason = None, f"{type(error).__name__}: {error}"
         results.append(Scored(value, reason, time.perf_counter() - begin))
     return results
 

@@ -34,6 +34,7 @@ class Screening:
 
     job: ScoreJob
     proposals: list[Proposal]
+    lost: int = 0
 
 
 class Plan(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from nas.schedules import Verdict, make_schedule
 from nas.settings import Screen
 from nas.store import State, Store, Writer, queries
 from nas.strategies import Proposal, make_strategy
-from search_spaces.decisions import Architecture, identity
+from search_spaces.decisions import identity
 from search_spaces.space import Space
 
 DUPLICATES = 200
@@ -37,8 +38,10 @@ class Search:
         self._schedule = make_schedule(settings.schedule, settings.epochs)
         self._screen = Screen.parse(settings.screen) if settings.screen else None
         self._seen: dict[str, Judged | None] = {}
+        self._keys: dict[int, str] = {}
         self._verdicts: set[tuple[int, int]] = set()
         self._made = 0
+        self._takes = 0
         self._number = 0
         self.exhausted = False
         self.unfinished: list[Ticket] = []
@@ -52,6 +55,7 @@ class Search:
             self.exhausted = True
             return None
         self._made += 1
+        self._takes += 1
         if self._screen is None:
             return self._add(writer, proposals[0])
         settings = self._bench.settings
@@ -69,11 +73,11 @@ class Search:
     def screened(self, writer: Writer, screening: Screening, scores: list[Scored]) -> Ticket:
         for proposal, score in zip(screening.proposals, scores, strict=True):
             writer.score(identity(proposal.architecture), screening.job.predictor, score.value, score.seconds)
-        ranked = [float("-inf") if score.value is None else score.value for score in scores]
+        ranked = [-math.inf if each.value is None or math.isnan(each.value) else each.value for each in scores]
         best = screening.proposals[ranked.index(max(ranked))]
         for proposal in screening.proposals:
             if proposal is not best:
-                del self._seen[self._bench.key(proposal.architecture)]
+                del self._seen[self._keys.pop(proposal.turn)]
                 self._strategy.tell(proposal.turn, None)
         return self._add(writer, best)
 
@@ -87,7 +91,7 @@ class Search:
 
     def ended(self, writer: Writer, ticket: Ticket, state: State, values: Mapping[str, float] | None) -> None:
         writer.event("told", {"turn": ticket.turn}, ticket.row)
-        self._learn(ticket.turn, ticket.row, ticket.job.architecture, state, values)
+        self._learn(ticket.turn, ticket.row, state, values)
 
     def _propose(self, writer: Writer, wanted: int) -> list[Proposal]:
         """Ask until so many proposals are new; fewer come back when the space seems exhausted.
@@ -96,7 +100,7 @@ class Search:
         """
         proposals: list[Proposal] = []
         for attempt in range(DUPLICATES + wanted):
-            proposal = self._strategy.ask(self._made * TURNS + attempt)
+            proposal = self._strategy.ask(self._takes * TURNS + attempt)
             key = self._bench.key(proposal.architecture)
             known = self._seen.get(key)
             if known is not None:
@@ -106,6 +110,7 @@ class Search:
                 self._strategy.tell(proposal.turn, None)
             else:
                 self._seen[key] = None
+                self._keys[proposal.turn] = key
                 proposals.append(proposal)
                 if len(proposals) == wanted:
                     break
@@ -114,16 +119,14 @@ class Search:
     def _add(self, writer: Writer, proposal: Proposal) -> Ticket:
         number, architecture = self._number, proposal.architecture
         self._number += 1
-        seed, key = self._bench.seed(number), self._bench.key(architecture)
-        row = writer.add_trial(number, architecture, identity(architecture), key, seed)
+        seed = self._bench.seed(number)
+        row = writer.add_trial(number, architecture, identity(architecture), self._keys[proposal.turn], seed)
         writer.event("asked", {"turn": proposal.turn, "note": proposal.note}, row)
         return Ticket(row, self._bench.job(number, architecture, seed, pauses=self._schedule.pauses), proposal.turn)
 
-    def _learn(
-        self, turn: int, row: int, architecture: Architecture, state: State, values: Mapping[str, float] | None
-    ) -> None:
+    def _learn(self, turn: int, row: int, state: State, values: Mapping[str, float] | None) -> None:
         judged = Judged(row, self._bench.losses(values) if values else None, state is not State.INFEASIBLE)
-        self._seen[self._bench.key(architecture)] = judged
+        self._seen[self._keys.pop(turn)] = judged
         self._strategy.tell(turn, judged.losses, feasible=judged.feasible)
 
     def _replay(self, store: Store, study: int) -> None:
@@ -136,16 +139,18 @@ class Search:
             assert trial is not None
             row = rows[trial]
             if kind in ("asked", "replayed"):
+                self._takes = max(self._takes, payload["turn"] // TURNS + 1)
                 self._strategy.remember(Proposal(payload["turn"], row.architecture, payload["note"]))
             if kind == "asked":
                 turns[trial] = payload["turn"]
-                self._seen[self._bench.key(row.architecture)] = None
+                self._keys[payload["turn"]] = key = self._bench.key(row.architecture)
+                self._seen[key] = None
             elif kind == "replayed":
                 known = self._seen[self._bench.key(row.architecture)]
                 if known is not None:
                     self._strategy.tell(payload["turn"], known.losses, feasible=known.feasible)
             elif kind == "told":
-                self._learn(payload["turn"], trial, row.architecture, row.state, row.values)
+                self._learn(payload["turn"], trial, row.state, row.values)
             elif kind == "verdict":
                 reported = metrics.get((trial, 0), {}) | metrics[trial, payload["step"]]
                 self._schedule.judge(payload["step"], self._bench.losses(self._bench.reported(reported)))

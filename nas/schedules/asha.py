@@ -2,11 +2,13 @@
 
 Hyperparameter Tuning, 2020): a trial that reaches a rung goes on if it is in the best 1/eta of those that
 reached it so far. With several objectives "best" is the non-dominated rank, and the less crowded first within
-a rank (Schmucker et al., Multi-objective Asynchronous Successive Halving, 2021).
+a rank (Schmucker et al., Multi-objective Asynchronous Successive Halving, 2021). What is not finite in any
+objective is behind all that is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from nas import pareto
@@ -30,6 +32,7 @@ class Asha:
         reached.append(list(losses))
         if len(reached) < ETA:
             return Verdict.CONTINUE
-        fitness = pareto.fitness(reached)
+        finite = [all(map(math.isfinite, each)) for each in reached]
+        fitness = [(not sound, *each) for sound, each in zip(finite, pareto.fitness(reached), strict=True)]
         better = sum(other < fitness[-1] for other in fitness)
         return Verdict.CONTINUE if better < len(reached) // ETA else Verdict.STOP

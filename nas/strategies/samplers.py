@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.study import StudyDirection
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas import pareto
 from nas.strategies import Proposal, Strategy
@@ -34,7 +35,7 @@ from search_spaces.space import Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-TPE_WINDOW = 500
+TPE_WINDOW = 250
 GP_WINDOW = 200
 
 
@@ -113,13 +114,22 @@ class Keys:
 class Sampled:
     """A strategy around an Optuna sampler.
 
-    `window` bounds what the sampler sees, and so what an ask costs: when twice as many trials are judged, the
-    better half of the window by non-dominated rank and crowding and the most recent half stay. `genes` keeps
-    each proposal's parameters in its note; without it, `remember` asks the sampler again, which answers alike.
+    `window` bounds what the sampler sees, and so what an ask costs: when twice as many trials are judged or found
+    infeasible, the better half of the window by non-dominated rank and crowding and the most recent half stay.
+    `genes` keeps each proposal's parameters in its note; without it, `remember` asks the sampler again, which
+    answers alike. `bound` is the greatest loss that the sampler can compute with.
     """
 
     def __init__(
-        self, view: View, sampler: BaseSampler, objectives: int, seed: int, *, window: int | None, genes: bool
+        self,
+        view: View,
+        sampler: BaseSampler,
+        objectives: int,
+        seed: int,
+        *,
+        window: int | None,
+        genes: bool,
+        bound: float = 1e30,
     ) -> None:
         self._view = view
         self._sampler = sampler
@@ -127,6 +137,7 @@ class Sampled:
         self._seed = seed
         self._window = window
         self._genes = genes
+        self._bound = bound
         self._study = optuna.create_study(directions=self._directions, sampler=sampler)
         self._open: dict[int, Open] = {}
         self._count = 0
@@ -155,13 +166,14 @@ class Sampled:
         if told is None:
             return
         if losses is not None:
-            self._study.tell(told.number, [_finite(loss) for loss in losses])
+            self._study.tell(told.number, [min(max(loss, -self._bound), self._bound) for loss in losses])
             self._judged += 1
         else:
             self._study.tell(told.number, state=TrialState.FAIL)
         if not feasible:
             self._study.add_trial(self._frozen(TrialState.PRUNED, told.params, {"feasible": 1.0}))
             self._count += 1
+            self._judged += 1
         if self._window is not None and self._judged >= 2 * self._window:
             self._shrink(self._window)
 
@@ -171,20 +183,21 @@ class Sampled:
 
     def _frozen(
         self, state: TrialState, params: dict[str, Any], constraints: dict[str, float] | None = None
-    ) -> optuna.trial.FrozenTrial:
+    ) -> FrozenTrial:
         distributions = self._view.distributions(params)
         return create_trial(state=state, params=params, distributions=distributions, constraints=constraints)
 
     def _shrink(self, window: int) -> None:
         trials = self._study.get_trials(deepcopy=False)
-        judged = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        judged = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         older, recent = judged[: -(window // 2)], judged[-(window // 2) :]
+        older = [trial for trial in older if trial.state == TrialState.COMPLETE]
         fitness = pareto.fitness([trial.values for trial in older])
         best = sorted(range(len(older)), key=fitness.__getitem__)[: window - window // 2]
         kept = {trial.number for trial in recent} | {older[i].number for i in best}
         turns = {told.number: turn for turn, told in self._open.items()}
         self._study = optuna.create_study(directions=self._directions, sampler=self._sampler)
-        self._count, self._judged = 0, window
+        self._count, self._judged = 0, len(kept)
         for trial in trials:
             if trial.number in turns:
                 self._note(turns[trial.number], self._open[turns[trial.number]].params)
@@ -203,24 +216,54 @@ class Open:
     params: dict[str, Any]
 
 
+class Unnumbered(CmaEsSampler):
+    """CMA-ES whose draws do not depend on how many proposals came before: dropped ones are not remembered."""
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
+        unnumbered = copy(trial)
+        unnumbered.number = 0
+        found: dict[str, Any] = super().sample_relative(study, unnumbered, search_space)
+        return found
+
+
+class FreshFits(GPSampler):
+    """Gaussian processes fitted without what was kept of the last fit, since a rebuilt strategy has no last fit.
+
+    One thread: many get in each other's way on so small matrices. Infinite losses count as the worst finite one.
+    """
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
+        import torch
+
+        self._gprs_cache_list = self._constraints_gprs_cache_list = None
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Clip non-finite values")
+                return super().sample_relative(study, trial, search_space)
+        finally:
+            torch.set_num_threads(threads)
+
+
 @register("strategy", "tpe", paper="Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011; Watanabe, 2023")
 def tpe(space: Space, objectives: int, seed: int) -> Strategy:
     """Tree-structured Parzen estimator, one density a decision, modelled where the decision is active."""
-    sampler = TPESampler(multivariate=False, constant_liar=True, seed=seed)
+    sampler = TPESampler(multivariate=False, constant_liar=True, seed=_bounded(seed))
     return Sampled(ByRun(space), sampler, objectives, seed, window=TPE_WINDOW, genes=False)
 
 
 @register("strategy", "nsga2", paper="Deb et al., A Fast and Elitist Multiobjective Genetic Algorithm, 2002")
 def nsga2(space: Space, objectives: int, seed: int) -> Strategy:
     """Genetic search by non-dominated sorting and crowding, over all genes of the tree."""
-    return Sampled(Flat(space), NSGAIISampler(seed=seed), objectives, seed, window=None, genes=False)
+    return Sampled(Flat(space), NSGAIISampler(seed=_bounded(seed)), objectives, seed, window=None, genes=False)
 
 
 @register("strategy", "gp", paper="Srinivas et al., 2010; Optuna's GPSampler")
 def gp(space: Space, objectives: int, seed: int) -> Strategy:
     """Gaussian process over all genes of the tree, with expected (hypervolume) improvement."""
-    sampler = GPSampler(seed=seed, deterministic_objective=False)
-    return Sampled(Flat(space), sampler, objectives, seed, window=GP_WINDOW, genes=True)
+    sampler = FreshFits(seed=_bounded(seed), deterministic_objective=False)
+    return Sampled(Flat(space), sampler, objectives, seed, window=GP_WINDOW, genes=True, bound=math.inf)
 
 
 @register(
@@ -228,7 +271,7 @@ def gp(space: Space, objectives: int, seed: int) -> Strategy:
 )
 def cmaes(space: Space, objectives: int, seed: int) -> Strategy:
     """Covariance matrix adaptation over random keys; for one objective."""
-    sampler = CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    sampler = Unnumbered(seed=_bounded(seed), warn_independent_sampling=False)
     return Sampled(Keys(space), sampler, objectives, seed, window=None, genes=False)
 
 
@@ -266,9 +309,9 @@ def _decode(path: str, domain: Decision, keys: Mapping[str, float]) -> Scalar:
     return min(max(round(bounded), domain.low), domain.high) if isinstance(domain, Integer) else bounded
 
 
-def _finite(loss: float) -> float:
-    """Bound a loss to what Optuna's estimators can compute with."""
-    return min(max(loss, -1e30), 1e30)
+def _bounded(seed: int) -> int:
+    """Bring any seed to what numpy takes."""
+    return seed % 2**32
 
 
 def _reseed(sampler: BaseSampler, seed: int) -> None:

@@ -7,18 +7,17 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection
 
 
-def upgrade(engine: Engine, url: str) -> None:
-    """Bring a database to the newest revision in one transaction."""
+def upgrade(connection: Connection, url: str) -> None:
+    """Bring a database to the newest revision, in the transaction that the connection is in."""
     from nas.store.store import StoreError
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise StoreError(f"store {url!r} was made by a newer nas ({error}): upgrade nas to open it") from None
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreError(f"store {url!r} was made by a newer nas ({error}): upgrade nas to open it") from None
