@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import Results, run
+from common import Results, run
+
 from nas.execution import Executor
 from nas.execution.inline import Inline
 from nas.job import Evaluation, Job, Outcome
@@ -27,8 +28,11 @@ from nas.settings import Settings
 from nas.store import Store
 from nas.strategies import make_strategy
 from nas.study import Study
-from search_spaces.decisions import Choice, Decision, Integer, Scalar, canonical
+from search_spaces.decisions import Architecture, Choice, Decision, Integer, Scalar, canonical
 from search_spaces.space import find_space
+
+if TYPE_CHECKING:
+    import optuna
 
 SPACE = find_space("kan_vision")
 WORKERS = 2
@@ -41,8 +45,8 @@ def main() -> int:
 
 def inline(results: Results) -> None:
     """Random search in this process, against Optuna's own loop on its own SQLite storage."""
-    ours, theirs = results.size.pick(300, 1000), results.size.pick(5, 20)
-    pairs = [(study_rate("random", ours), optuna_rate(theirs)) for _ in range(results.size.pick(3, 7))]
+    ours, theirs = results.size.pick(300, 1000), results.size.pick(4, 15)
+    pairs = [(study_rate("random", ours), optuna_rate(theirs)) for _ in range(results.size.pick(3, 5))]
     results.add("inline random", [mine for mine, _ in pairs], "trials/s")
     results.add("Optuna random, its SQLite storage", [other for _, other in pairs], "trials/s")
     results.add("inline random / Optuna", [mine / other for mine, other in pairs], "x", least=25)
@@ -53,7 +57,7 @@ def inline(results: Results) -> None:
 
 def samplers(results: Results) -> None:
     """Two samplers in our loop, against the same objects asked and told in memory."""
-    for name, count, bar in (("nsga2", results.size.pick(150, 300), 0.8), ("tpe", results.size.pick(60, 200), 0.7)):
+    for name, count, bar in (("nsga2", results.size.pick(100, 300), 0.8), ("tpe", results.size.pick(30, 100), 0.7)):
         pairs = [(study_rate(name, count), memory_rate(name, count)) for _ in range(results.size.pick(3, 9))]
         results.add(f"{name} in the loop", [mine for mine, _ in pairs], "trials/s")
         results.add(f"{name} in memory alone", [alone for _, alone in pairs], "trials/s")
@@ -92,7 +96,7 @@ def ray_workers(results: Results) -> None:
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    ours, theirs = results.size.pick(400, 1000), results.size.pick(20, 60)
+    ours, theirs = results.size.pick(400, 1000), results.size.pick(12, 60)
     try:
         pairs = [
             (study_rate("random", ours, RayWorkers(WORKERS, evaluate=nothing)), tune_rate(theirs))
@@ -194,7 +198,7 @@ def optuna_rate(trials: int) -> float:
         return trials / (time.perf_counter() - begin)
 
 
-def suggesting(trial: Any) -> Callable[[str, Decision], Scalar]:
+def suggesting(trial: optuna.Trial) -> Callable[[str, Decision], Scalar]:
     """Decide as an Optuna trial suggests."""
 
     def decide(path: str, domain: Decision) -> Scalar:
@@ -213,26 +217,25 @@ def tune_rate(trials: int) -> float:
 
     class Nothing(tune.Trainable):
         def step(self) -> dict[str, Any]:
-            return values(self.config["number"]) | {"done": True}
+            number: int = self.config["number"]
+            return values(number) | {"done": True}
 
         def reset_config(self, config: dict[str, Any]) -> bool:
             return True
 
+    ends: list[float] = []
+
     class Clock(tune.Callback):
-        times: list[float] = []
-
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.times.append(time.perf_counter())
+            ends.append(time.perf_counter())
 
-    seeds = iter(range(trials))
-    draw = {
-        "architecture": tune.sample_from(lambda spec: SPACE.draw(Random(spec.config.number))),
-        "number": tune.randint(0, 2**31),
-    }
+    def draw(spec: Any) -> Architecture:
+        return SPACE.draw(Random(spec.config.number))
+
     with TemporaryDirectory() as folder:
         tune.Tuner(
             Nothing,
-            param_space=draw,
+            param_space={"number": tune.randint(0, 2**31), "architecture": tune.sample_from(draw)},
             tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=WORKERS, reuse_actors=True),
             run_config=tune.RunConfig(
                 storage_path=folder,
@@ -241,7 +244,7 @@ def tune_rate(trials: int) -> float:
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
-    return (trials - 1) / (Clock.times[-1] - Clock.times[0])
+    return (trials - 1) / (ends[-1] - ends[0])
 
 
 if __name__ == "__main__":
