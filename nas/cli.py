@@ -342,7 +342,7 @@ def doctor(as_json: AsJson = False) -> None:
 def main() -> None:
     """Run the command line; an error of the user's is one line and exit code 2."""
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], prog_name="nas", standalone_mode=False)
     except USAGE_ERROR as error:
         where = error.ctx.command_path if error.ctx else "nas"
         inputs = [each["input"] for each in error.__cause__.errors()] if hasattr(error.__cause__, "errors") else []

@@ -6,7 +6,9 @@ somewhere better (Deb et al., A Fast and Elitist Multiobjective Genetic Algorith
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -102,11 +104,13 @@ def crowding(points: Sequence[Sequence[float]] | Points) -> list[float]:
 
 def fitness(points: Sequence[Sequence[float]]) -> list[tuple[int, float]]:
     """Order points as NSGA-II does: by non-dominated rank, then the less crowded first."""
-    ranked = ranks(points)
+    fronts: dict[int, list[int]] = defaultdict(list)
+    for i, rank in enumerate(ranks(points)):
+        fronts[rank].append(i)
     order: list[tuple[int, float]] = [(0, 0.0)] * len(points)
-    for rank in set(ranked):
-        members = [i for i, each in enumerate(ranked) if each == rank]
-        for i, distance in zip(members, crowding([points[i] for i in members]), strict=True):
+    for rank, members in fronts.items():
+        distances = crowding([points[i] for i in members]) if len(members) > 2 else [math.inf] * len(members)
+        for i, distance in zip(members, distances, strict=True):
             order[i] = (rank, -distance)
     return order
 

@@ -22,7 +22,7 @@ class Settings:
     objectives: tuple[str, ...] = ("accuracy", "params")
     constraints: tuple[str, ...] = ()
     strategy: str = "tpe"
-    schedule: str = "asha"
+    schedule: str = "none"
     screen: str | None = None
     trials: int = 100
     epochs: int = 8

@@ -173,10 +173,13 @@ class Study:
             )
         parent = trial.parent if trial.kind == "confirm" and trial.parent is not None else number
         spreads = self.confirmed().get(parent, {})
+        trained = {each.name for each in self.objectives if not each.cheap}
         facts = {
             "study": self.name,
             "trial": number,
-            "values": trial.values,
+            "values": trial.values | {name: spread.mean for name, spread in spreads.items() if name in trained},
+            "spread": {name: spread.deviation for name, spread in spreads.items() if name in trained},
+            "these weights": trial.values,
             "confirmed": {name: vars(spread) for name, spread in spreads.items()},
             "split": "validation",
             "split_seed": self.settings.split_seed,

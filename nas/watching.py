@@ -28,7 +28,9 @@ def watching(study: Study, *, silent: bool = False) -> Iterator[Watch]:
     settings = study.settings
     head = f"study {study.name}: {settings.space} on {settings.task}, {settings.strategy}"
     head += "" if settings.schedule == "none" else f" with {settings.schedule}"
-    head += f", up to {settings.epochs} epochs a trial"
+    head += (
+        f", {settings.epochs} epochs a trial" if settings.schedule == "none" else f", up to {settings.epochs} epochs"
+    )
     if silent:
         yield lambda progress: None
     elif console.is_terminal:

@@ -76,7 +76,7 @@ class Steps:
             return outcome
         except Infeasible as error:
             return Problem(State.INFEASIBLE, str(error))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             text = "".join(traceback.format_exception(error))
             first = (str(error).strip().splitlines() or [""])[0]
             return Problem(State.FAILED, f"{type(error).__name__}: {first}"[:500], text)

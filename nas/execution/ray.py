@@ -18,6 +18,7 @@ from nas.execution import Event, Problem
 from nas.execution.worker import Worker
 from nas.job import Evaluate, Job, Report, ScoreJob
 from nas.schedules import Verdict
+from nas.settings import SettingsError
 from nas.store.models import State
 
 AHEAD = 2
@@ -51,6 +52,10 @@ class RayWorkers:
     def __init__(self, count: int, gpus: int = 0, evaluate: Evaluate | None = None) -> None:
         self._evaluate = evaluate
         self._started = not ray.is_initialized()
+        if not self._started:
+            cores = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
+            if cores < count:
+                raise SettingsError(f"--workers {count} is not allowed: the Ray that is up has {cores:g} CPUs")
         if self._started:
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
             ray.init(

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -36,6 +36,14 @@ DESCRIPTION = "architecture.json"
 WEIGHTS = "weights.safetensors"
 CARD = "README.md"
 SPLITS = ("train", "validation", "test")
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    "space": lambda value: isinstance(value, str),
+    "architecture": lambda value: isinstance(value, dict),
+    "input_shape": lambda value: isinstance(value, list) and len(value) == 3 and all(map(_counts, value)),
+    "classes": lambda value: _counts(value),
+    "task": lambda value: isinstance(value["name"], str) and isinstance(value["split_seed"], int),
+    "weights_sha256": lambda value: isinstance(value, str),
+}
 
 
 class ExportError(UserError):
@@ -71,10 +79,12 @@ def export(
     task = find_task(task_name, split_seed)
     shape = Shape(task.input_shape, task.classes)
     network = _network(space_name, architecture, shape, weights)
-    output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        temporary.mkdir()
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise ExportError(f"{output} cannot be made ({error}): name another folder") from None
+    try:
         shutil.copyfile(weights, temporary / WEIGHTS)
         description = {
             "format": FORMAT,
@@ -119,9 +129,9 @@ def describe(folder: Path) -> dict[str, Any]:
         found = description["format"]
         if found != FORMAT:
             raise ExportError(f"{file} is a {found!r}, but {FORMAT!r} is read here: use the version that wrote it")
-        missing = {"space", "architecture", "input_shape", "classes", "task", "weights_sha256"} - description.keys()
-        if missing:
-            raise KeyError(*sorted(missing))
+        for name, fits in FIELDS.items():
+            if not fits(description[name]):
+                raise ValueError(f"its {name} is {description[name]!r}"[:80])
     except FileNotFoundError:
         raise ExportError(f"{file} is not there: name a folder that `nas export` wrote") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -157,6 +167,10 @@ def evaluate_folder(
         "split": split,
         "split_seed": task.split_seed,
     }
+
+
+def _counts(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def _network(space_name: str, architecture: Architecture, shape: Shape, weights: Path) -> nn.Module:
