@@ -177,12 +177,8 @@ class Study:
         facts = {
             "study": self.name,
             "trial": number,
-            "values": trial.values | {name: spread.mean for name, spread in spreads.items() if name in trained},
-            "spread": {name: spread.deviation for name, spread in spreads.items() if name in trained},
-            "these weights": trial.values,
-            "confirmed": {name: vars(spread) for name, spread in spreads.items()},
-            "split": "validation",
-            "split_seed": self.settings.split_seed,
+            "values": trial.values,
+            "confirmed": {name: vars(spread) for name, spread in spreads.items() if name in trained},
             "seed": trial.seed,
             "epochs": self.settings.epochs,
         }

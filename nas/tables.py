@@ -87,7 +87,7 @@ def print_leaders(study: Study, leaders: list[TrialRow], title: str) -> None:
     console.print(table)
     s = study.settings
     missing = sum(row.number not in confirmed for row in leaders)
-    note = f"validation split of seed {s.split_seed}, up to {s.epochs} epochs, one training each"
+    note = f"validation split of seed {s.split_seed}, {s.epochs} epochs, one training each"
     console.print(note + (f"; {missing} of {len(leaders)} not confirmed" if missing else ""), style="dim")
 
 
@@ -143,7 +143,8 @@ def print_trial(study: Study, row: TrialRow) -> None:
     console.print(f"trial {row.number} of {study.name}{origin}: {row.state}{took}, seed {row.seed}", markup=False)
     if row.reason:
         console.print(row.reason, style="yellow", markup=False)
-    confirmed = study.confirmed().get(row.number, {})
+    trained = {each.name for each in study.objectives if not each.cheap}
+    confirmed = {n: each for n, each in study.confirmed().get(row.number, {}).items() if n in trained}
     for name, value in row.values.items():
         more = f"   confirmed {_spread(name, confirmed[name])}" if name in confirmed else ""
         console.print(f"  {name:<10} {figure(name, value)}{more}")

@@ -28,9 +28,8 @@ def watching(study: Study, *, silent: bool = False) -> Iterator[Watch]:
     settings = study.settings
     head = f"study {study.name}: {settings.space} on {settings.task}, {settings.strategy}"
     head += "" if settings.schedule == "none" else f" with {settings.schedule}"
-    head += (
-        f", {settings.epochs} epochs a trial" if settings.schedule == "none" else f", up to {settings.epochs} epochs"
-    )
+    epochs = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
+    head += f", {epochs} a trial" if settings.schedule == "none" else f", up to {epochs} a trial"
     if silent:
         yield lambda progress: None
     elif console.is_terminal:

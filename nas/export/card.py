@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-KNOWN = ("values", "spread", "confirmed", "seed", "epochs", "study", "trial")
+KNOWN = ("values", "confirmed", "seed", "epochs", "study", "trial")
 
 
 def card(description: Mapping[str, Any]) -> str:
@@ -57,18 +57,18 @@ def outline(value: Any, depth: int = 0) -> Iterator[str]:
 
 
 def _results(facts: Mapping[str, Any], task: Mapping[str, Any]) -> Iterator[str]:
-    spread = facts.get("spread") or {}
-    yield "| objective | value |"
-    yield "|---|---|"
+    confirmed = facts.get("confirmed") or {}
+    yield "| objective | these weights | trained anew with fresh seeds |"
+    yield "|---|---|---|"
     for name, value in (facts.get("values") or {}).items():
-        yield f"| {name} | {_shown(value)}{f' ± {_shown(spread[name])}' if name in spread else ''} |"
+        yield f"| {name} | {_shown(value)} | {_spread(confirmed.get(name))} |"
     yield ""
     yield (
         f"Accuracy and loss are of the validation split of {task['name']} with split seed {task['split_seed']}, after "
         f"{facts.get('epochs', 'an unrecorded number of')} epochs from seed {facts.get('seed', 'unrecorded')}."
     )
-    if facts.get("confirmed"):
-        yield "They were confirmed by training again with fresh seeds."
+    if confirmed:
+        yield "What was trained anew is the honest figure: these weights were chosen for theirs."
     else:
         yield (
             "They are **not confirmed**: the best of a search is partly luck, and this is the search's own figure. "
@@ -79,6 +79,13 @@ def _results(facts: Mapping[str, Any], task: Mapping[str, Any]) -> Iterator[str]
     for name in facts:
         if name not in KNOWN:
             yield f"{name}: {_shown(facts[name])}."
+
+
+def _spread(confirmed: Mapping[str, Any] | None) -> str:
+    """Write mean, sample standard deviation and number of the repeated trainings."""
+    if confirmed is None:
+        return ""
+    return f"{_shown(confirmed['mean'])} ± {_shown(confirmed['deviation'])} (n={confirmed['count']})"
 
 
 def _shown(value: Any) -> str:

@@ -70,8 +70,8 @@ def export(
     """Write a trained network as a folder and check that it loads back to the same outputs.
 
     `facts` is plain JSON for the model card and for programs. The card knows `values` (objective to value),
-    `seed`, `epochs`, `confirmed` and `spread` (objective to standard deviation), `study` and `trial`; other
-    facts are listed as they are. Raises ExportError, and leaves `output` as it was, when that is a folder with
+    `confirmed` (objective to mean, deviation and count), `seed`, `epochs`, `study` and `trial`; other facts are
+    listed as they are. Raises ExportError, and leaves `output` as it was, when that is a folder with
     files in it, when the weights are not this architecture's, or when the outputs differ.
     """
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):

@@ -263,7 +263,7 @@ def test_commands_print_tables_for_people(run: Run, here: Path, command: str) ->
 def test_plain_lines_when_not_a_terminal_and_none_when_quiet(run: Run) -> None:
     loud = run(*SEARCH.split())
     head, last = loud.err.splitlines()[0], loud.err.splitlines()[-1]
-    assert head == "study new: wide on digits, tpe, up to 1 epochs a trial" and last.startswith("2/2 trials in ")
+    assert head == "study new: wide on digits, tpe, 1 epoch a trial" and last.startswith("2/2 trials in ")
     assert "\x1b" not in loud.err and "Pareto front of new" in loud.out and "nas confirm new" in loud.out
     assert "--store" not in loud.out
     quiet = run(*SEARCH.split(), "--quiet", "--study", "hush", "--store", "sqlite:///other.db")
@@ -386,10 +386,9 @@ def test_from_search_to_evaluation_with_real_networks(
     assert export.code == 0 and "nas evaluate out --split test" in export.out
     assert run(*"evaluate out --split validation --json".split()).json["accuracy"] == best
     facts = json.loads((tmp_path / "out" / "architecture.json").read_text())["facts"]
-    assert (
-        facts["values"]["accuracy"] == pytest.approx(confirmed["mean"]) and facts["these weights"]["accuracy"] == best
-    )
-    assert f"| accuracy | {confirmed['mean']:.6g} ± " in (tmp_path / "out" / "README.md").read_text()
+    assert facts["values"]["accuracy"] == best and facts["confirmed"]["accuracy"] == confirmed
+    shown = f"| accuracy | {best:.6g} | {confirmed['mean']:.6g} ± {confirmed['deviation']:.6g} (n=2) |"
+    assert shown in (tmp_path / "out" / "README.md").read_text()
     inputs, targets = find_task("digits").validation()
     with torch.no_grad():
         right = (nas.load(tmp_path / "out")(inputs).argmax(1) == targets).sum().item()

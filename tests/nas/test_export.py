@@ -16,7 +16,7 @@ from nas.tasks import find_task
 from nas.training import evaluate as evaluation
 from nas.training.evaluate import evaluate
 
-FACTS = {"values": {"accuracy": 0.9125, "params": 2618.0}, "seed": 7, "epochs": 2, "confirmed": False}
+FACTS = {"values": {"accuracy": 0.9125, "params": 2618.0}, "seed": 7, "epochs": 2, "confirmed": {}}
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +78,8 @@ def test_the_folder_describes_itself_and_holds_no_pickle(exported: Path) -> None
 def test_the_card_names_values_split_seed_and_that_nothing_is_confirmed(exported: Path) -> None:
     card = (exported / "README.md").read_text()
     for words in (
-        "| accuracy | 0.9125 |",
-        "| params | 2,618 |",
+        "| accuracy | 0.9125 |  |",
+        "| params | 2,618 |  |",
         "split seed 0",
         "2 epochs from seed 7",
         "not confirmed",
@@ -91,10 +91,12 @@ def test_the_card_names_values_split_seed_and_that_nothing_is_confirmed(exported
 def test_the_card_of_a_confirmed_network_shows_the_spread(
     trained: tuple[Path, dict[str, float]], tmp_path: Path
 ) -> None:
-    facts = FACTS | {"confirmed": True, "spread": {"accuracy": 0.004}, "study": "first"}
+    facts = FACTS | {"confirmed": {"accuracy": {"mean": 0.91, "deviation": 0.004, "count": 3}}, "study": "first"}
     export(architecture(), "tiny", "digits", 0, trained[0], tmp_path / "c", facts)
     card = (tmp_path / "c" / "README.md").read_text()
-    assert "0.9125 ± 0.004" in card and "not confirmed" not in card and "study first" in card
+    assert (
+        "| accuracy | 0.9125 | 0.91 ± 0.004 (n=3) |" in card and "not confirmed" not in card and "study first" in card
+    )
 
 
 def test_an_empty_folder_is_filled_and_a_full_one_refused(
