@@ -159,12 +159,13 @@ class Loop:
         return partial(self._answer, worker, ticket, verdict)
 
     def _complete(self, writer: Writer, ticket: Ticket, outcome: Outcome) -> Action:
+        try:
+            signed = [(kind, path, _sha256(path), path.stat().st_size) for kind, path in outcome.artifacts.items()]
+        except OSError as error:
+            return self._problem(writer, ticket, Problem(State.FAILED, f"what it left cannot be read: {error}"))
         self._end(writer, ticket, State.COMPLETED, outcome.values)
-        for kind, path in outcome.artifacts.items():
-            with open(path, "rb") as handle:
-                digest = file_digest(handle, "sha256").hexdigest()
-            relative = Path(path).relative_to(self._bench.folder)
-            writer.artifact(ticket.row, kind, str(relative), digest, Path(path).stat().st_size)
+        for kind, path, digest, size in signed:
+            writer.artifact(ticket.row, kind, str(path.relative_to(self._bench.folder)), digest, size)
         return partial(_forget_checkpoint, ticket)
 
     def _problem(self, writer: Writer, ticket: Ticket, problem: Problem) -> Action:
@@ -197,6 +198,11 @@ class Loop:
         self._executor.answer(worker, verdict)
         if verdict is Verdict.STOP:
             _forget_checkpoint(ticket)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return file_digest(handle, "sha256").hexdigest()
 
 
 def _forget_checkpoint(ticket: Ticket) -> None:

@@ -52,19 +52,20 @@ class RayWorkers:
     def __init__(self, count: int, gpus: int = 0, evaluate: Evaluate | None = None) -> None:
         self._evaluate = evaluate
         self._started = not ray.is_initialized()
-        if not self._started:
-            cores = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
-            if cores < count:
-                raise SettingsError(f"--workers {count} is not allowed: the Ray that is up has {cores:g} CPUs")
         if self._started:
+            # Without this Ray warns of a change to come in how it hides GPUs from actors that ask for none.
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
             ray.init(
-                num_cpus=max(count, 1),
+                num_cpus=count,
                 num_gpus=gpus,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
+        else:
+            cores = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
+            if cores < count:
+                raise SettingsError(f"--workers {count} is not allowed: the Ray that is up has {cores:g} CPUs")
         self._actor_class = ray.remote(num_cpus=1, num_gpus=min(1.0, gpus / count))(Worker)
         self._slots = {f"ray-{i}": Slot(self._new_actor()) for i in range(count)}
         self.workers = tuple(self._slots)

@@ -77,7 +77,8 @@ class Odd(Exception):
     """An error with an unusual text."""
 
 
-ERRORS: list[Exception] = [
+ERRORS: list[BaseException] = [
+    SystemExit("a trial may not end the search"),
     ValueError("shapes do not fit\nsecond line"),
     Odd(),
     RuntimeError("   \n\n"),
@@ -525,6 +526,18 @@ def test_more_trials_after_a_confirmation(tmp_path: Path) -> None:
     run(study, Fake())
     assert [row.number for row in study] == [0, 1, 2, 3, 4, 7, 8, 9]
     assert len({row.seed for row in study.trials(Page(kind=None))}) == 10
+
+
+def test_a_trial_whose_files_are_gone_has_failed(tmp_path: Path) -> None:
+    def forgetful(job: Job) -> Evaluation:
+        outcome = yield from evaluate(job)
+        return Outcome(outcome.values, {"weights": job.folder / "gone"} if job.trial == 1 else {})
+
+    study = start(tmp_path, trials=3)
+    run(study, Fake(forgetful))
+    states = [(row.state, row.reason or "") for row in study]
+    assert [state for state, _ in states] == [State.COMPLETED, State.FAILED, State.COMPLETED]
+    assert "cannot be read" in states[1][1] and "gone" in states[1][1]
 
 
 def test_a_failed_confirmation_is_left_out_of_the_spread(tmp_path: Path) -> None:
