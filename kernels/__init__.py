@@ -1,1 +1,1 @@
-"""Triton kernels, each beside its torch reference."""
+"""The place of Triton kernels, each beside its torch reference. There are none yet."""
