@@ -7,6 +7,7 @@ BIN = $(VENV)/bin
 
 search: $(VENV)/run
 	$(BIN)/nas search --space kan_vision --trials 20 --epochs 4
+	@echo 'nas lies in $(BIN): type . $(BIN)/activate first'
 
 test: $(VENV)/test browser check
 	$(BIN)/python -m pytest
