@@ -141,6 +141,10 @@ class Loop:
                 return _nothing
             assert isinstance(scores, Problem)
             scores = [Scored(None, scores.reason, 0.0)] * len(screening.proposals)
+        without = [each.reason for each in scores if each.value is None]
+        if without:
+            name, count = screening.job.predictor, len(scores)
+            self._progress.last = f"{name} gave no score to {len(without)} of {count} proposals: {without[0]}"
         self._waiting.append(self._plan.screened(writer, screening, scores))
         return _nothing
 

@@ -20,9 +20,8 @@ from nas.store.models import Event, Metric, Trial
 from nas.study import open_study
 
 TRIALS, EPOCHS = 40, 3
-SEARCH = (
-    f"search --trials {TRIALS} --epochs {EPOCHS} --constraint params<=60000 --seed 5 --workers 1 -q --study".split()
-)
+ASKED = f"--trials {TRIALS} --epochs {EPOCHS} --schedule asha --constraint params<=60000 --seed 5"
+SEARCH = ["search", *ASKED.split(), "--workers", "1", "-q", "--study"]
 
 
 def nas(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:

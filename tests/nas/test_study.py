@@ -445,8 +445,9 @@ def test_what_cannot_be_scored_is_trained_last(tmp_path: Path, value: float | No
     assert {row.architecture["network"]["width"] % 2 for row in study} == {1}
     (tmp_path / "none").mkdir()
     unscored = start(tmp_path / "none", trials=3, screen="gradsign:3")
-    run(unscored, Fake(scores=lambda architecture: value))
+    progress = run(unscored, Fake(scores=lambda architecture: value))
     assert states(unscored) == [State.COMPLETED] * 3
+    assert value is not None or progress.last.startswith("gradsign gave no score to 3 of 3 proposals")
 
 
 def test_a_screening_whose_worker_is_lost_is_tried_again_and_not_for_ever(tmp_path: Path) -> None:
