@@ -1,1 +1,4 @@
-"""The place of Triton kernels, each beside its torch reference. There are none yet."""
+"""Kernels in Triton, each in a folder beside its torch reference; `choice` says which of the two is used.
+
+Needs torch only: Triton is imported where a Triton kernel is first used.
+"""
