@@ -16,7 +16,7 @@ class _Hysteresis(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, alpha: float) -> Tensor:
-        return x.clamp(min=0)
+        return x.relu()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
@@ -44,6 +44,8 @@ class HeLU(nn.Module):
 
     def __init__(self, channels: int, alpha: float = 0.05) -> None:
         super().__init__()
+        if alpha < 0:
+            raise ValueError(f"alpha is at least 0, but got {alpha}")
         self.alpha = alpha
 
     def forward(self, x: Tensor) -> Tensor:
