@@ -36,10 +36,23 @@ class RBF(nn.Module):
         self.register_buffer("centres", torch.arange(centres, dtype=torch.get_default_dtype()))
 
     def forward(self, x: Tensor, dim: int = -1) -> Tensor:
+        return self._distances(x, dim).square().neg_().exp_().to(x.dtype)
+
+    def slopes(self, x: Tensor, dim: int = -1) -> Tensor:
+        """Return the derivatives of all functions at x, shaped as `forward` returns the values."""
+        return self.with_slopes(x, dim)[1]
+
+    def with_slopes(self, x: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
+        """Return the values and the derivatives, which have most of the work in common."""
+        distance = self._distances(x, dim)
+        values = distance.square().neg_().exp_()
+        return values.to(x.dtype), (values * distance).mul_(-2 / self.step).to(x.dtype)
+
+    def _distances(self, x: Tensor, dim: int) -> Tensor:
+        """Return the signed distances to all centres, in grid steps."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         place, centres = along(self.centres.to(wide.dtype), x.ndim, dim)
-        distance = ((wide - self.low) / self.step).unsqueeze(place) - centres
-        return distance.square().neg_().exp_().to(x.dtype)
+        return ((wide - self.low) / self.step).unsqueeze(place) - centres
 
     def extra_repr(self) -> str:
         return f"count={self.count}, low={self.low:g}, step={self.step:g}"
