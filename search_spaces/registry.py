@@ -102,11 +102,14 @@ def find(kind: str, name: str) -> Entry:
     return known[name]
 
 
-def choice(kind: str, *names: str) -> Choice:
-    """Return the Choice among the named entries of a kind (all of them by default), inner decisions included."""
+def choice(kind: str, *names: str, inner: bool = True) -> Choice:
+    """Return the Choice among the named entries of a kind (all of them by default), inner decisions included.
+
+    Without `inner` it is one among the names alone, and what is made has its defaults.
+    """
     picked = [find(kind, name) for name in names] if names else list(entries(kind).values())
-    plain = [entry.name for entry in picked if not entry.options.fields]
-    return Choice(*plain, **{entry.name: entry.options for entry in picked if entry.options.fields})
+    plain = [entry.name for entry in picked if not (inner and entry.options.fields)]
+    return Choice(*plain, **{entry.name: entry.options for entry in picked if inner and entry.options.fields})
 
 
 def make(kind: str, chosen: Architecture, *args: Any) -> Any:
@@ -145,6 +148,9 @@ for _kind, _folder in {
     "wiring": "wirings",
     "sparsity": "sparsity",
     "norm": "norms",
+    "stem": "stems",
+    "pool": "pools",
+    "head": "heads",
 }.items():
     home(_kind, f"search_spaces.{_folder}", "nas.components")
 home("space", "search_spaces.spaces", "nas.spaces")

@@ -1,8 +1,12 @@
 """The space kan_vision: convolutional and Kolmogorov-Arnold image classifiers, with their training.
 
 A network is a stem, one to four stages and a head. A stage first brings the maps to its width, and from the
-second stage on to half their size, then repeats one kind of block. The head averages the maps to `pool` by
-`pool` cells and classifies them. Works for any input from 8x8 up.
+second stage on to half their size, then repeats one kind of block. The head pools the maps to a vector and
+classifies it. Works for any input from 8x8 up.
+
+Each layer is told the gain of the function before it, 1/E[f(z)²]: that of the stage's activation from the second
+block on where the wiring is plain, and of the identity after the convolution that begins a stage and after the other
+wirings, which hand on their input beside the activation.
 """
 
 from __future__ import annotations
@@ -11,8 +15,10 @@ from collections import OrderedDict
 
 from torch import nn
 
+from search_spaces.activations.recurrent_rational import share
 from search_spaces.decisions import Architecture, Choice, Integer, Real, Repeat, Struct, changeable
 from search_spaces.layers.convolution import LINEAR, convolution
+from search_spaces.moments import gain
 from search_spaces.registry import Entry, add, choice, make
 from search_spaces.space import Signature, Space
 
@@ -32,9 +38,9 @@ STAGE = Struct(
 )
 
 NETWORK = Struct(
-    stem=Struct(width=Integer(8, 32, step=8), norm=choice("norm")),
+    stem=Struct(layer=choice("stem"), width=Integer(8, 32, step=8), norm=choice("norm")),
     stages=Repeat(STAGE, 1, 4),
-    head=Struct(pool=Choice(1, 2, 4), dropout=Real(0.0, 0.5)),
+    head=Struct(pool=choice("pool"), dropout=Real(0.0, 0.5), layer=choice("head")),
 )
 
 TRAINING = Struct(
@@ -67,52 +73,55 @@ def build(architecture: Architecture, signature: Signature) -> nn.Module:
     if min(height, width) < SMALLEST:
         raise ValueError(f"kan_vision needs inputs of 8x8 or more, but got {height}x{width}")
     stride = 4 if min(height, width) >= 128 else 2 if min(height, width) >= 64 else 1
-    stem = _entry(channels, decided["stem"]["width"], stride, decided["stem"]["norm"])
-    size, channels = _strided((height, width), stride), decided["stem"]["width"]
+    stem = _stem(decided["stem"], channels, stride)
+    size, channels, before = _strided((height, width), stride), decided["stem"]["width"], LINEAR
     stages = []
     for i, stage in enumerate(decided["stages"]):
         stride = 2 if i and min(size) >= HALVED_FROM else 1
-        stages.append(_stage(stage, channels, stride))
+        built, before = _stage(stage, channels, stride, before)
+        stages.append(built)
         size, channels = _strided(size, stride), stage["width"]
     head = _head(decided["head"], channels, size, signature.classes)
-    return nn.Sequential(OrderedDict(stem=stem, stages=nn.Sequential(*stages), head=head))
+    network = nn.Sequential(OrderedDict(stem=stem, stages=nn.Sequential(*stages), head=head))
+    share(network)
+    return network
 
 
-def _stage(decided: Architecture, channels: int, stride: int) -> nn.Module:
+def _stem(decided: Architecture, channels: int, stride: int) -> nn.Module:
     width = decided["width"]
-    parts = [] if stride == 1 and channels == width else [_entry(channels, width, stride, decided["norm"])]
-    parts += [make("wiring", decided["wiring"], _block(decided, width), width) for _ in range(decided["depth"])]
+    return nn.Sequential(
+        make("stem", decided["layer"], channels, width, stride, LINEAR), make("norm", decided["norm"], width)
+    )
+
+
+def _stage(decided: Architecture, channels: int, stride: int, before: float) -> tuple[nn.Module, float]:
+    """Build a stage after maps of `channels` and gain `before`; return it with the gain that it leaves behind."""
+    width, parts = decided["width"], []
+    if stride > 1 or channels != width:
+        entry = convolution(channels, width, 3, stride=stride, gain=before)
+        parts, before = [nn.Sequential(entry, make("norm", decided["norm"], width))], LINEAR
+    plain = decided["wiring"] == "plain"
+    after = gain(make("activation", decided["activation"], width), width) if plain else LINEAR
+    for _ in range(decided["depth"]):
+        parts.append(make("wiring", decided["wiring"], _block(decided, width, before), width))
+        before = after
     stage = nn.Sequential(*parts)
     make("sparsity", decided["sparsity"])(stage)
-    return stage
+    return stage, before
 
 
-def _block(decided: Architecture, width: int) -> nn.Module:
+def _block(decided: Architecture, width: int, before: float) -> nn.Module:
     return nn.Sequential(
-        make("layer", decided["layer"], width, width),
+        make("layer", decided["layer"], width, width, before),
         make("norm", decided["norm"], width),
         make("activation", decided["activation"], width),
     )
 
 
-def _entry(channels_in: int, channels_out: int, stride: int, norm: Architecture) -> nn.Module:
-    kernel = {1: 3, 2: 3, 4: 7}[stride]
-    return nn.Sequential(
-        convolution(channels_in, channels_out, kernel, stride=stride, gain=LINEAR), make("norm", norm, channels_out)
-    )
-
-
 def _head(decided: Architecture, channels: int, size: Size, classes: int) -> nn.Module:
-    cells = [min(decided["pool"], side) for side in size]
-    # The windows of adaptive pooling where they are even, and unlike it known to every export format.
-    strides = [side // n for side, n in zip(size, cells, strict=True)]
-    windows = [side - (n - 1) * stride for side, n, stride in zip(size, cells, strides, strict=True)]
-    return nn.Sequential(
-        nn.AvgPool2d((windows[0], windows[1]), (strides[0], strides[1])),
-        nn.Flatten(),
-        nn.Dropout(decided["dropout"]),
-        nn.Linear(channels * cells[0] * cells[1], classes),
-    )
+    pool = make("pool", decided["pool"], channels, size)
+    layer = make("head", decided["layer"], pool.out_features, classes)
+    return nn.Sequential(OrderedDict(pool=pool, dropout=nn.Dropout(decided["dropout"]), layer=layer))
 
 
 def _strided(size: Size, stride: int) -> Size:

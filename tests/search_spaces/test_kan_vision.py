@@ -1,12 +1,15 @@
+import copy
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search_spaces.decisions import drawing
+from search_spaces.decisions import Choice, Integer, Real, drawing, resolve
+from search_spaces.registry import choice, entries
 from search_spaces.space import find_space
 
 SPACE = find_space("kan_vision")
@@ -83,12 +86,12 @@ def test_the_weights_come_from_torchs_seed(seed: int) -> None:
 
 ARCHITECTURE = {
     "network": {
-        "stem": {"width": 16, "norm": "batch"},
+        "stem": {"layer": "convolution", "width": 16, "norm": "batch"},
         "stages": [
             {
                 "depth": 2,
                 "width": 16,
-                "layer": {"kan_conv2d": {"basis": {"bspline": {"intervals": 5, "order": 3}}}},
+                "layer": {"kan_conv2d": {"basis": {"rbf": {"centres": 8}}}},
                 "norm": "layer",
                 "activation": {"helu": {"alpha": 0.05}},
                 "wiring": "rezero",
@@ -104,7 +107,7 @@ ARCHITECTURE = {
                 "sparsity": "dense",
             },
         ],
-        "head": {"pool": 2, "dropout": 0.1},
+        "head": {"pool": {"average": {"cells": 2}}, "dropout": 0.1, "layer": "linear"},
     },
     "training": {
         "optimizer": {"adamw": {"rate": 0.003, "weight_decay": 0.01}},
@@ -144,6 +147,50 @@ def test_the_maps_shrink_from_stage_to_stage(shape: tuple[int, int, int], maps: 
         stage.register_forward_hook(lambda module, inputs, output: sides.append(output.shape[-1]))
     built(torch.randn(1, *shape))
     assert sides == maps
+
+
+def with_parts(**parts: Any) -> Any:
+    """Return the architecture with one stage of width 32, in which the named parts are replaced."""
+    network = copy.deepcopy(ARCHITECTURE["network"])
+    stage = network["stages"][1]  # type: ignore[index]
+    for name, part in parts.items():
+        place = stage if name in stage else network[{"stem": "stem"}.get(name, "head")]  # type: ignore[index]
+        place[{"stem": "layer", "head": "layer"}.get(name, name)] = part
+    return ARCHITECTURE | {"network": network | {"stages": [stage]}}  # type: ignore[operator]
+
+
+def first(kind: str, name: str) -> Any:
+    """Return a component with the first value of each of its decisions."""
+    return resolve(choice(kind, name), lambda path, domain: FIRST[type(domain)](domain))[0]
+
+
+FIRST: dict[type, Any] = {Choice: lambda d: d.options[0], Integer: lambda d: d.low, Real: lambda d: d.low}
+EVERY = [(kind, name) for kind in ("layer", "activation", "stem", "pool", "head") for name in entries(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY, ids="-".join)
+def test_networks_of_each_component_have_finite_outputs_and_gradients(kind: str, name: str) -> None:
+    torch.manual_seed(0)
+    images = Images((3, 16, 12), 5)
+    check_learns(SPACE.build(with_parts(**{kind: first(kind, name)}), images), images)
+
+
+@pytest.mark.parametrize("name", entries("layer"))
+def test_each_layer_takes_images_of_224_by_224(name: str) -> None:
+    torch.manual_seed(0)
+    images = Images((3, 224, 224), 10)
+    check_learns(SPACE.build(with_parts(layer=first("layer", name)), images), images, n=2)
+
+
+def test_a_layer_is_told_the_gain_of_the_activation_before_it() -> None:
+    """After a convolution without activation nothing is made up for, after a ReLU half of the mean square is."""
+    torch.manual_seed(0)
+    stage = ARCHITECTURE["network"]["stages"][1] | {"layer": "conv2d", "activation": "relu", "wiring": "plain"}  # type: ignore[index]
+    stages = [stage | {"depth": 3, "width": 16}, stage | {"depth": 2, "width": 48}]
+    network = SPACE.build(ARCHITECTURE | {"network": ARCHITECTURE["network"] | {"stages": stages}}, Images((3, 8, 8)))  # type: ignore[operator]
+    kernels = [m.weight for m in network.get_submodule("stages").modules() if isinstance(m, nn.Conv2d)]
+    scales = [(kernel[0].numel() * kernel.square().mean()).item() for kernel in kernels]
+    assert scales == pytest.approx([1, 2, 2, 2, 1, 2], rel=0.15)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -21,7 +21,7 @@ def test_an_entry_knows_what_its_docstring_and_its_registration_say() -> None:
 
 
 def test_every_component_says_what_it_is() -> None:
-    for kind in ("activation", "basis", "layer", "wiring", "sparsity", "norm"):
+    for kind in ("activation", "basis", "layer", "stem", "pool", "head", "wiring", "sparsity", "norm"):
         for entry in registry.entries(kind).values():
             assert entry.summary.endswith("."), f"{kind} {entry.name}: {entry.summary!r}"
 
@@ -50,6 +50,15 @@ def test_a_choice_carries_the_inner_decisions_of_its_entries() -> None:
     picked = registry.choice("basis", "chebyshev", "rbf")
     assert picked == Choice(chebyshev=Struct(degree=Integer(2, 5)), rbf=Struct(centres=Integer(4, 8)))
     assert set(registry.choice("wiring").options) == set(registry.entries("wiring"))
+    assert registry.choice("basis", "chebyshev", "rbf", inner=False) == Choice("chebyshev", "rbf")
+
+
+def test_a_choice_among_names_alone_has_no_inner_decisions() -> None:
+    assert registry.choice("basis", "chebyshev", "adaptive", inner=False) == Choice("chebyshev", "adaptive")
+    picked = registry.choice("basis", inner=False)
+    assert picked == Choice(*registry.entries("basis"))
+    for name in picked.options:
+        assert registry.make("basis", name).count > 0
 
 
 def test_making_a_component_passes_its_decisions() -> None:
