@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Literal
 
 OURS = ("nas", "search_spaces", "predictors", "dashboard", "kernels")
-REQUIRED = ("torch", "optuna", "ray", "sqlalchemy", "alembic", "plotly", "dash", "dash-ag-grid", "scikit-learn")
+REQUIRED = (
+    "torch",
+    "optuna",
+    "ray",
+    "sqlalchemy",
+    "alembic",
+    "plotly",
+    "dash",
+    "dash-ag-grid",
+    "matplotlib",
+    "scikit-learn",
+)
 LEAST_DISK = 2**30
 
 
@@ -27,7 +38,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything and return the findings."""
-    return [*_python(), *_packages(), *_names(), *_devices(), *_folder()]
+    return [*_python(), *_packages(), *_names(), *_devices(), *_kernels(), *_folder()]
 
 
 def _python() -> list[Finding]:
@@ -65,6 +76,20 @@ def _devices() -> list[Finding]:
         return [cores, Finding("note", "no GPU that torch can use: trials run on the CPU, one a core")]
     cards = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return [cores, Finding("ok", f"{len(cards)} GPU: {', '.join(sorted(set(cards)))}, CUDA {torch.version.cuda}")]
+
+
+def _kernels() -> list[Finding]:
+    """Say which form of the kernels runs on the best device here."""
+    import torch
+
+    from kernels.choice import VARIABLE, chosen
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        form = chosen(device)
+    except (ValueError, RuntimeError) as error:
+        return [Finding("error", str(error))]
+    return [Finding("ok", f"kernels on {device.type}: {form} ({VARIABLE}={os.environ.get(VARIABLE) or 'auto'})")]
 
 
 def _folder() -> list[Finding]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nas import pareto
+from nas import catalog, pareto
 from nas.objectives import objective
 from nas.store import Store, queries
 from nas.store.queries import StudyRow, TrialRow
 from nas.study import Study
 from search_spaces import decisions
 from search_spaces.registry import Entry
+
+if TYPE_CHECKING:
+    from nas.showing import Shown
 
 
 def study_record(store: Store, row: StudyRow) -> dict[str, Any]:
@@ -100,14 +103,30 @@ def comparison_records(studies: list[Study]) -> list[dict[str, Any]]:
 
 
 def entry_record(entry: Entry) -> dict[str, Any]:
-    """Describe a registered name."""
+    """Describe a registered name; `supports` is None for what is no component."""
     return {
         "kind": entry.kind,
         "name": entry.name,
         "summary": entry.summary,
         "paper": entry.paper,
-        "options": decisions.describe(entry.options),
+        "options": [
+            {"name": each.name, "domain": decisions.describe(each.domain), "default": each.default}
+            for each in catalog.options(entry)
+            if each.domain is not None
+        ],
+        "supports": catalog.supports(entry),
         "lacks": sorted(entry.lacks),
+    }
+
+
+def shown_record(shown: Shown) -> dict[str, Any]:
+    """Describe a registered name in full: documentation, arguments that no search decides, trainable parameters."""
+    return entry_record(shown.entry) | {
+        "documentation": catalog.about(shown.entry),
+        "arguments": [{"name": each.name, "default": each.default} for each in catalog.arguments(shown.entry)],
+        "set": shown.settings,
+        "channels": catalog.CHANNELS,
+        "parameters": shown.parameters,
     }
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
+import textwrap
 import time
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from nas import catalog
 from nas.doctor import Finding
+from nas.drawing.layout import limits
+from nas.drawing.terminal import Line, draw
 from nas.loop import Progress
 from nas.records import comparison_records
 from nas.store import State, Store, queries
@@ -21,9 +26,14 @@ from search_spaces import decisions
 from search_spaces.registry import Entry
 from search_spaces.space import Space
 
+if TYPE_CHECKING:
+    from nas.drawing.curves import Curves
+    from nas.showing import Shown
+
 console = Console(highlight=False, soft_wrap=False)
 
 BARS = "▁▂▃▄▅▆▇█"
+WIDEST, ROOMY = 100, 130
 
 
 def figure(name: str, value: float) -> str:
@@ -237,21 +247,97 @@ def print_space(space: Space) -> None:
 
 
 def print_catalog(entries: list[Entry]) -> None:
-    """Print what is registered."""
-    table = Table()
-    table.add_column("kind")
-    table.add_column("name", no_wrap=True)
-    table.add_column("what", ratio=3)
-    table.add_column("options", ratio=2)
-    table.add_column("source", ratio=2)
-    kind = None
-    for entry in entries:
-        options = ", ".join(f"{n}: {d}" for n, d in entry.options.fields.items() if not isinstance(d, decisions.Struct))
-        table.add_row(
-            "" if entry.kind == kind else entry.kind, entry.name, *map(escape, (entry.summary, options, entry.paper))
-        )
-        kind = entry.kind
-    console.print(table)
+    """Print what is registered, a table a kind; in a narrow terminal the facts of an entry stand below each other."""
+    wide = console.width >= ROOMY
+    for kind, grouped in groupby(entries, key=lambda entry: entry.kind):
+        shown = [(entry, _facts(entry)) for entry in grouped]
+        columns = [name for name in ("options", "paper", "supports") if wide and any(facts[name] for _, facts in shown)]
+        table = Table(title=kind, title_justify="left", title_style="bold", expand=wide)
+        table.add_column("name", no_wrap=True)
+        table.add_column("what", ratio=3)
+        for name in columns:
+            table.add_column(name, ratio=1 if name == "supports" else 2)
+        for entry, facts in shown:
+            below = [] if wide else [*facts["options"], *(f"{n}: {t}" for n in ("paper", "supports") for t in facts[n])]
+            what = "\n".join([escape(entry.summary), *(f"[dim]{escape(text)}[/]" for text in below)])
+            table.add_row(entry.name, what, *(escape("\n".join(facts[name]) or "") for name in columns))
+        console.print(table)
+    if any(catalog.supports(entry) for entry in entries):
+        every = f"{', '.join(catalog.SUPPORTS[:-1])} and {catalog.SUPPORTS[-1]}"
+        console.print(f"where nothing else is said, a component supports {every}", style="dim", markup=False)
+    console.print("more on one of them: nas catalog show NAME", style="dim", markup=False)
+
+
+def print_shown(shown: Shown) -> None:
+    """Print all that is known about a registered name, and draw its functions."""
+    entry = shown.entry
+    console.print(f"{escape(entry.kind)} [bold]{escape(entry.name)}[/]\n")
+    console.print(_reflowed(catalog.about(entry), min(console.width, WIDEST)), markup=False, soft_wrap=True)
+    supports = catalog.supports(entry) or {}
+    facts = {
+        "paper": [entry.paper],
+        "options": [_option(each) for each in catalog.options(entry)],
+        "arguments": [_option(each) for each in catalog.arguments(entry)],
+        "set": [f"{name}: {_word(value)}" for name, value in shown.settings.items()],
+        "supports": [", ".join(name for name, able in supports.items() if able)],
+        "lacks": [", ".join(sorted(entry.lacks))],
+        "parameters": [] if shown.parameters is None else [f"{shown.parameters:,} trainable{shown.measured}"],
+        "not drawn": [shown.why_not],
+    }
+    grid = Table.grid(padding=(0, 2))
+    for name, lines in facts.items():
+        if any(lines):
+            grid.add_row(f"[dim]{name}[/]", escape("\n".join(lines)))
+    console.print(grid)
+    if shown.curves is not None:
+        print_curves(shown.curves)
+
+
+def print_curves(curves: Curves) -> None:
+    """Draw functions in the terminal."""
+    ascii_only = not console.encoding.startswith("utf")
+    if len(curves.values) > 1:
+        head = f"its {len(curves.values)} functions, each with its number on it"
+        lines = [Line(values, str(i)) for i, values in enumerate(curves.values)]
+    else:
+        head = "f, and its derivative f' in dashes"
+        lines = [Line(curves.values[0], "f"), Line(curves.slopes[0], "f'", dashed=True)]
+    window = limits(*(line.values for line in lines))
+    for text in ("", head, *curves.notes):
+        console.print(text, markup=False)
+    for drawn in draw(curves.x, lines, window, min(console.width, WIDEST), ascii_only):
+        console.print(drawn, no_wrap=True, crop=True)
+
+
+def _facts(entry: Entry) -> dict[str, list[str]]:
+    """Return the lines of a table's cells by column; what a component supports is said where it is not everything."""
+    return {
+        "options": [_option(each) for each in catalog.options(entry)],
+        "paper": [entry.paper] * bool(entry.paper),
+        "supports": [f"all but {', '.join(sorted(entry.lacks))}"] * bool(entry.lacks),
+    }
+
+
+def _option(option: catalog.Option) -> str:
+    domain = "" if option.domain is None else f"{catalog.domain_text(option.domain)}; "
+    return f"{option.name}: {domain}default {_word(option.default)}"
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=repr)
+
+
+def _reflowed(text: str, width: int) -> str:
+    """Fit paragraphs into a width: their lines are joined and broken anew, but for those that are indented."""
+    wrapped = []
+    for lines in (part.splitlines() for part in text.split("\n\n")):
+        listed = any(line.startswith((" ", "- ")) for line in lines)
+        for line in lines if listed else [" ".join(lines)]:
+            indent = " " * (len(line) - len(line.lstrip()))
+            hanging = indent + "    " if listed else ""
+            wrapped.append(textwrap.fill(line.strip(), width, initial_indent=indent, subsequent_indent=hanging))
+        wrapped.append("")
+    return "\n".join(wrapped)
 
 
 def print_findings(findings: list[Finding]) -> None:

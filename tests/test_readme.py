@@ -17,6 +17,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 def test_every_command_it_names_exists() -> None:
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    known |= {group.name for group in app.registered_groups if group.name}
     named = set(re.findall(r"(?:^    |`|\$ )nas ([a-z]+)", TEXT, re.M))
     assert named <= known, named - known
     assert known <= named, f"not in the README: {known - named}"

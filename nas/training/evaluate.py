@@ -18,6 +18,7 @@ from nas.training.names import CHECKPOINT, WEIGHTS
 from nas.training.seeding import derive, seeded
 from nas.training.weights import save_weights
 from search_spaces.decisions import identity
+from search_spaces.expressions.stability import Unstable
 from search_spaces.space import find_space
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,12 @@ def out_of_memory(error: BaseException) -> str | None:
 
 
 def build(job: Job, task: Task) -> nn.Module:
-    """Build a job's network, its initial weights drawn from the job's seed."""
-    with seeded(derive(job.seed, "build")):
-        return find_space(job.space).build(job.architecture, task)
+    """Build a job's network, its initial weights drawn from the job's seed; raises Infeasible for what is unstable."""
+    try:
+        with seeded(derive(job.seed, "build")):
+            return find_space(job.space).build(job.architecture, task)
+    except Unstable as error:
+        raise Infeasible(str(error)) from error
 
 
 def _evaluate(job: Job) -> Evaluation:

@@ -24,9 +24,11 @@ from nas.tasks import Task
 from nas.training.augment import mixup, shift
 from nas.training.recipe import Recipe
 from nas.training.seeding import derive, seeded
+from search_spaces.phases import auxiliary_loss, begin_epoch
 
 GRADIENT_NORM = 1.0
 VALIDATION_BATCH = 1024
+FIRST_LOOK = 512  # training samples from which a network may place its grids
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def train_epoch(
     generator, rng = torch.Generator().manual_seed(source), Random(source)
     network.train()
     with seeded(source, inputs.device):
+        begin_epoch(network, epoch, epochs, inputs[:FIRST_LOOK])
         order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
         for step in range(steps):
             rate = recipe.rate_at(epoch * steps + step, epochs * steps)
@@ -145,7 +148,10 @@ def batch_loss(
     rng: Random,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return the mean cross-entropy [] of a batch, augmented and with smoothed labels as the recipe says."""
+    """Return the mean cross-entropy [] of a batch, augmented and with smoothed labels as the recipe says.
+
+    What parts of the network add to the loss by themselves, such as the balance of a router, is in it.
+    """
     name, options = recipe.augmentation
     partners, share = targets, 1.0
     if name == "shift":
@@ -157,9 +163,10 @@ def batch_loss(
         logits = network(inputs)
     logits, smoothing = logits.float(), recipe.label_smoothing
     loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
-    if name != "mixup":
-        return loss
-    return share * loss + (1 - share) * F.cross_entropy(logits, partners, label_smoothing=smoothing)
+    if name == "mixup":
+        loss = share * loss + (1 - share) * F.cross_entropy(logits, partners, label_smoothing=smoothing)
+    extra = auxiliary_loss(network)
+    return loss if extra is None else loss + extra.float()
 
 
 @torch.no_grad()

@@ -88,3 +88,17 @@ def test_the_command_prints_json_and_its_exit_code_tells(
             assert {finding["level"] for finding in json.loads(out)} <= {"ok", "note", "error"}
         else:
             assert ("✗" in out) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("asked", "level", "words"),
+    [
+        ("", "ok", "kernels on cpu: reference (NAS_KERNELS=auto)"),
+        ("reference", "ok", "kernels on cpu: reference (NAS_KERNELS=reference)"),
+        ("cuda", "error", "NAS_KERNELS is 'cuda', but auto, reference or triton is allowed"),
+    ],
+)
+def test_which_kernels_run_is_said(monkeypatch: pytest.MonkeyPatch, asked: str, level: str, words: str) -> None:
+    monkeypatch.setenv("NAS_KERNELS", asked)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert words in texts(level)

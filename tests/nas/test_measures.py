@@ -5,6 +5,7 @@ import time
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nas.tasks.digits import Digits
 from nas.training.measures import FORWARDS, WARM_UPS, LiveStorages, measure
@@ -38,6 +39,20 @@ def test_flops_of_a_convolution_and_a_linear_are_those_counted_by_hand() -> None
 def test_flops_of_a_grouped_convolution_count_its_groups() -> None:
     network = nn.Conv2d(3, 6, 3, stride=2, padding=1, groups=3)
     assert measure(["flops"], network, Small) == {"flops": 2 * (6 * 3 * 3) * (1 * 3 * 3)}
+
+
+class Attention(nn.Module):
+    """Attention among the rows of an input, in one head."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(x, 2 * x, 3 * x)
+
+
+@pytest.mark.parametrize("backend", [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH])
+def test_flops_of_attention_are_those_of_two_matrix_products_fused_or_not(backend: SDPBackend) -> None:
+    """A query meets every key over the 5 entries of a row, and the result every value: 2 · 2 · 6 · 6 · 5 each time."""
+    with sdpa_kernel(backend):
+        assert measure(["flops"], Attention(), Small) == {"flops": 3 * 2 * 2 * 6 * 6 * 5}
 
 
 def test_flops_are_measured_quickly() -> None:
@@ -104,3 +119,15 @@ def test_params_are_the_live_ones() -> None:
 def test_what_needs_training_is_refused() -> None:
     with pytest.raises(ValueError, match="'accuracy' is not measured on a built network"):
         measure(["accuracy"], nn.Identity(), Small)
+
+
+def test_rows_that_are_looked_up_are_counted() -> None:
+    """Of a fine grid, four splines and the base branch of each input are multiplied with every output."""
+    from search_spaces.bases.bspline import BSpline
+    from search_spaces.layers.kan import KanConv2d
+
+    class Shape:
+        input_shape, classes = (3, 8, 8), 10
+
+    network = torch.nn.Sequential(KanConv2d(3, 5, kernel=1, basis=BSpline(64, 3)))
+    assert measure(["flops"], network, Shape())["flops"] == 2 * 64 * 3 * 5 * 5

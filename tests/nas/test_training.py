@@ -27,6 +27,7 @@ from nas.training.evaluate import evaluate
 from nas.training.loop import GRADIENT_NORM, State, make_optimizer, train, train_epoch
 from nas.training.recipe import Recipe, RecipeError
 from nas.training.seeding import derive, seeded
+from search_spaces.activations.expression import Expression
 from search_spaces.decisions import identity
 from search_spaces.space import Space
 
@@ -143,6 +144,40 @@ class TestLoss:
         first = self.reference(logits, targets.tolist(), 0.1)
         second = self.reference(logits, targets[order].tolist(), 0.1)
         assert loss.item() == pytest.approx(share * first + (1 - share) * second, rel=1e-5)
+
+    @pytest.mark.parametrize("augmentation", [("none", {}), ("mixup", {"alpha": 1.0})])
+    def test_what_a_part_of_the_network_adds_is_counted_once(self, augmentation: Any) -> None:
+        class Adding(nn.Module):
+            auxiliary_loss: torch.Tensor | None = None
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                self.auxiliary_loss = torch.tensor(1.75)
+                return x
+
+        inputs, targets, recipe = (
+            torch.randn(32, 1, 8, 8),
+            torch.randint(0, 10, (32,)),
+            Recipe(augmentation=augmentation),
+        )
+        losses = [
+            loop.batch_loss(
+                nn.Sequential(part, linear()), recipe, inputs, targets, 0.0, Random(4), torch.Generator().manual_seed(4)
+            ).item()
+            for part in (nn.Identity(), Adding())
+        ]
+        assert losses[1] - losses[0] == pytest.approx(1.75, rel=1e-5)
+
+    def test_each_epoch_begins_with_the_first_samples_and_is_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        begun: list[tuple[int, int, bool, bool]] = []
+        task = find_task("digits")
+
+        def note(network: nn.Module, epoch: int, epochs: int, inputs: torch.Tensor) -> None:
+            first = torch.equal(inputs, task.train()[0][: loop.FIRST_LOOK])
+            begun.append((epoch, epochs, network.training, first))
+
+        monkeypatch.setattr(loop, "begin_epoch", note)
+        list(train(linear(), task, architecture()["training"], 2, 0))
+        assert begun == [(0, 2, True, True), (1, 2, True, True)]
 
 
 class TestSteps:
@@ -346,6 +381,15 @@ class TestEvaluate:
         evaluation.find_space = lambda name: Space("huge", "", TINY.tree, lambda a, s: nn.Linear(2**25, 2**25))
         with pytest.raises(Infeasible, match=r"^out of memory: .*alloc"):
             finish(job(tmp_path))
+
+    def test_an_unstable_activation_is_infeasible_before_anything_is_trained(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(evaluation, "train", None)
+        evaluation.find_space = lambda name: Space("wild", "", TINY.tree, lambda a, s: Expression(4, "x**3"))
+        with pytest.raises(Infeasible, match=r"^cube\(x\) is unstable: its slope at x=-1e\+04 is 3e\+08, but at most"):
+            finish(job(tmp_path))
+        assert not list(tmp_path.iterdir())
 
     def test_other_errors_stay_what_they_are(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*args: Any) -> None:
