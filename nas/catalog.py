@@ -103,21 +103,19 @@ def domain_text(domain: Domain) -> str:
     return f"{len(decisions.every(domain))} decisions"
 
 
-def read_settings(entry: Entry, texts: Sequence[str]) -> dict[str, Any]:
+def read_settings(entry: Entry, texts: Sequence[str], flag: str = "--set") -> dict[str, Any]:
     """Read `option=value` texts as keyword arguments; raises CatalogError that says what is allowed."""
-    if texts and entry.kind in NOT_MODULES:
-        raise CatalogError(f"--set {texts[0]!r}: only components take settings, but {entry.name} is a {entry.kind}")
     known = {each.name: each for each in [*options(entry), *arguments(entry)]}
     settings: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise CatalogError(f"--set {text!r} does not parse: write it as option=value")
+            raise CatalogError(f"{flag} {text!r} does not parse: write it as option=value")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
             raise CatalogError(f"{entry.kind} {entry.name} has no option {name!r}: {hint}")
-        settings[name] = _read(known[name], value)
+        settings[name] = _read(known[name], value, flag)
     return settings
 
 
@@ -163,14 +161,14 @@ def _defaults(entry: Entry) -> dict[str, Any]:
     return {each.name: each.default for each in _parameters(entry) if each.default is not each.empty}
 
 
-def _read(option: Option, text: str) -> Any:
+def _read(option: Option, text: str, flag: str) -> Any:
     try:
         value = json.loads(text)
     except ValueError:
         value = text
     domain = option.domain
     if domain is None:
-        return _like(option, value, text)
+        return _like(option, value, text, flag)
     if isinstance(domain, Choice) and text in domain.options:
         return text
     try:
@@ -179,10 +177,10 @@ def _read(option: Option, text: str) -> Any:
         decisions.trace_of(Struct(**{option.name: domain}), {option.name: value})
         return value
     except decisions.DecisionError as error:
-        raise CatalogError(f"--set {error}") from None
+        raise CatalogError(f"{flag} {error}") from None
 
 
-def _like(option: Option, value: Any, text: str) -> Any:
+def _like(option: Option, value: Any, text: str, flag: str) -> Any:
     """Return a value of the same type as the default."""
     wanted = type(option.default)
     if wanted is str:
@@ -191,5 +189,5 @@ def _like(option: Option, value: Any, text: str) -> Any:
     if wanted is float and (whole or (isinstance(value, float) and math.isfinite(value))):
         return float(value)
     if (option.default is not None and type(value) is not wanted) or wanted is float:
-        raise CatalogError(f"--set {option.name} is {text!r}, but {WORDS[wanted]} is asked")
+        raise CatalogError(f"{flag} {option.name} is {text!r}, but {WORDS[wanted]} is asked")
     return value

@@ -79,7 +79,10 @@ def search(
     constraint: Annotated[list[str] | None, typer.Option(help="A bound such as 'params<=200000'.")] = None,
     trials: Annotated[int, typer.Option(help="How many architectures to judge.")] = USUAL.trials,
     epochs: Annotated[int, typer.Option(help="Epochs of a full training.")] = USUAL.epochs,
-    strategy: Annotated[str, typer.Option(help="What proposes: tpe, nsga2, random, gp, cmaes.")] = USUAL.strategy,
+    strategy: Annotated[str, typer.Option(help="What proposes (see `nas catalog strategy`).")] = USUAL.strategy,
+    strategy_option: Annotated[
+        list[str] | None, typer.Option(help="Another value of one of its options.", metavar="OPTION=VALUE")
+    ] = None,
     schedule: Annotated[str, typer.Option(help="What stops trials early: asha or none.")] = USUAL.schedule,
     screen: Annotated[
         str | None, typer.Option(help="Score several proposals untrained and train the best: gradsign:8.")
@@ -98,8 +101,10 @@ def search(
 
     Ends with the Pareto front and what to type next. Ctrl-C keeps everything; `nas resume` goes on.
     """
+    from nas.catalog import read_settings
     from nas.store import Store
     from nas.study import Study, check
+    from search_spaces.registry import find
 
     settings = Settings(
         space=space,
@@ -107,6 +112,7 @@ def search(
         objectives=tuple(objective or USUAL.objectives),
         constraints=tuple(constraint or ()),
         strategy=strategy,
+        strategy_options=read_settings(find("strategy", strategy), strategy_option or [], "--strategy-option"),
         schedule=schedule,
         screen=screen,
         trials=trials,

@@ -55,9 +55,9 @@ Evaluate = Callable[[Job], Evaluation]
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """Proposals to be scored by a predictor on their untrained networks."""
+    """Proposals to be scored by predictors on their untrained networks: each by all, one proposal after the other."""
 
-    predictor: str
+    predictors: tuple[str, ...]
     architectures: tuple[Architecture, ...]
     seed: int
     space: str
@@ -68,8 +68,9 @@ class ScoreJob:
 
 @dataclass(frozen=True)
 class Scored:
-    """A proposal's score (higher is better), or None with the reason why it has none."""
+    """A predictor's score of a proposal (higher is better), or None with the reason why it has none."""
 
+    predictor: str
     value: float | None
     reason: str | None
     seconds: float

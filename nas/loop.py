@@ -140,11 +140,13 @@ class Loop:
                 self._waiting.append(screening)
                 return _nothing
             assert isinstance(scores, Problem)
-            scores = [Scored(None, scores.reason, 0.0)] * len(screening.proposals)
-        without = [each.reason for each in scores if each.value is None]
-        if without:
-            name, count = screening.job.predictor, len(scores)
-            self._progress.last = f"{name} gave no score to {len(without)} of {count} proposals: {without[0]}"
+            lost = [Scored(name, None, scores.reason, 0.0) for name in screening.job.predictors]
+            scores = lost * len(screening.proposals)
+        count = len(screening.proposals)
+        for name in screening.job.predictors:
+            without = [each.reason for each in scores if each.predictor == name and each.value is None]
+            if without:
+                self._progress.last = f"{name} gave no score to {len(without)} of {count} proposals: {without[0]}"
         self._waiting.append(self._plan.screened(writer, screening, scores))
         return _nothing
 

@@ -23,8 +23,8 @@ for _module in pkgutil.iter_modules(predictors.__path__):
         add(Entry("predictor", _module.name, _predictor.score, (_predictor.__doc__ or "").strip().split("\n")[0]))
 
 
-def score_proposal(job: ScoreJob, architecture: Architecture) -> tuple[float | None, str | None]:
-    """Return (score, None), or (None, why there is none).
+def score_proposal(job: ScoreJob, architecture: Architecture, name: str) -> tuple[float | None, str | None]:
+    """Return (score by the named predictor, None), or (None, why there is none).
 
     The network has the initial weights of the job's seed; the samples are a draw from the training split.
     """
@@ -37,7 +37,7 @@ def score_proposal(job: ScoreJob, architecture: Architecture) -> tuple[float | N
     from nas.training.seeding import derive, seeded
     from search_spaces.space import find_space
 
-    predictor = find("predictor", job.predictor).make
+    predictor = find("predictor", name).make
     task = find_task(job.task, job.split_seed)
     inputs, targets = task.train()
     picked = torch.tensor(Random(f"{job.seed}/screen").sample(range(len(inputs)), min(SAMPLES, len(inputs))))

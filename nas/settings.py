@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from nas.errors import UserError
@@ -22,6 +22,7 @@ class Settings:
     objectives: tuple[str, ...] = ("accuracy", "params")
     constraints: tuple[str, ...] = ()
     strategy: str = "tpe"
+    strategy_options: dict[str, Any] = field(default_factory=dict)
     schedule: str = "none"
     screen: str | None = None
     trials: int = 100

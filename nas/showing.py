@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from nas.catalog import CatalogError, build, options, read_settings
+from nas.catalog import NOT_MODULES, CatalogError, build, options, read_settings
 from nas.drawing import DRAWN_KINDS, FORMATS
 from nas.drawing.curves import Curves, NoCurve, curves
 from search_spaces.registry import Entry
@@ -50,6 +50,8 @@ def prepare(entry: Entry, settings: Sequence[str] = (), output: Path | None = No
 
     Raises CatalogError for a setting that is not allowed and, when a picture is asked, for what cannot be drawn.
     """
+    if settings and entry.kind in NOT_MODULES:
+        raise CatalogError(f"--set {settings[0]!r}: only components take settings, but {entry.name} is a {entry.kind}")
     chosen = read_settings(entry, settings)
     if output is not None and output.suffix.lower() not in FORMATS:
         raise CatalogError(f"--output {str(output)!r} ends in neither {' nor '.join(FORMATS)}: name such a file")

@@ -18,12 +18,12 @@ from nas.loop import Loop, Progress, Watch
 from nas.objectives import Constraint, Objective, objective
 from nas.plans import Bench
 from nas.plans.confirm import Confirm
-from nas.plans.search import Search
+from nas.plans.search import Search, strategy_of
 from nas.schedules import make_schedule
-from nas.settings import Screen, Settings, SettingsError
+from nas.settings import Settings, SettingsError
 from nas.store import State, Store, StoreError, queries
 from nas.store.queries import Page, Spread, TrialRow
-from nas.strategies import make_strategy
+from nas.strategies import refuse
 from search_spaces.registry import find
 from search_spaces.space import Space, find_space
 
@@ -94,7 +94,8 @@ class Study:
                     "start a new study"
                 )
             bench = self._bench(content)
-            plan = Search(self.store, self.row.id, bench, self.space)
+            plan = Search(bench, self.space)
+            plan.replay(self.store, self.row.id)
             progress = self._progress(self.settings.trials)
             Loop(self.store, self.row.id, bench, plan, executor, progress, watch).run()
             if plan.exhausted:
@@ -199,7 +200,7 @@ class Study:
             from nas.tasks import find_task
 
             content = find_task(self.settings.task, self.settings.split_seed).content
-        return Bench(self.store, self.name, self.settings, content)
+        return Bench(self.settings, content, self.store.folder(self.name))
 
     def _progress(self, total: int) -> Progress:
         progress = Progress(total, self.objectives)
@@ -222,10 +223,11 @@ def check(settings: Settings, name: str | None = None) -> None:
         objective(name)
     for text in settings.constraints:
         Constraint.parse(text)
-    make_strategy(settings.strategy, space, len(settings.objectives), settings.seed)
+    strategy_of(settings, space)
+    needs = {"constraints": settings.constraints[0]} if settings.constraints else {}
+    needs |= {"schedules": f"got {settings.schedule}"} if settings.schedule != "none" else {}
+    refuse(find("strategy", settings.strategy), needs)
     make_schedule(settings.schedule, settings.epochs)
-    if settings.screen:
-        find("predictor", Screen.parse(settings.screen).predictor)
 
 
 def make_executor(workers: int | None = None) -> Executor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from itertools import product
 
 from nas.execution import Problem, Steps
 from nas.job import Evaluate, Evaluation, Job, Outcome, Report, Scored, ScoreJob
@@ -47,13 +48,13 @@ def score(job: ScoreJob) -> list[Scored]:
     from nas.screening import score_proposal
 
     results = []
-    for architecture in job.architectures:
+    for architecture, predictor in product(job.architectures, job.predictors):
         begin = time.perf_counter()
         try:
-            value, reason = score_proposal(job, architecture)
+            value, reason = score_proposal(job, architecture, predictor)
         except Exception as error:
             value, reason = None, f"{type(error).__name__}: {error}"
-        results.append(Scored(value, reason, time.perf_counter() - begin))
+        results.append(Scored(predictor, value, reason, time.perf_counter() - begin))
     return results
 
 

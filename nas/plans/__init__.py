@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from random import Random
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from nas.job import Job, Report, Scored, ScoreJob
 from nas.objectives import Constraint, objective
 from nas.schedules import Verdict
 from nas.settings import Settings
-from nas.store import State, Store, Writer
+from nas.store import State, Writer
 from nas.strategies import Proposal
 from search_spaces.decisions import Architecture, identity
 
@@ -30,7 +31,7 @@ class Ticket:
 
 @dataclass
 class Screening:
-    """Proposals of which the best is to become a trial."""
+    """Proposals of which the most promising is to become a trial."""
 
     job: ScoreJob
     proposals: list[Proposal]
@@ -58,11 +59,11 @@ class Plan(Protocol):
 class Bench:
     """What all trials of a study share: how an architecture becomes a job, and metrics become losses."""
 
-    def __init__(self, store: Store, name: str, settings: Settings, content: str) -> None:
+    def __init__(self, settings: Settings, content: str, folder: Path) -> None:
         self.settings = settings
         self.objectives = [objective(each) for each in settings.objectives]
         self.constraints = tuple(Constraint.parse(text) for text in settings.constraints)
-        self.folder = store.folder(name)
+        self.folder = folder
         self._content = content
 
     def key(self, architecture: Architecture, repeat: int = 0) -> str:

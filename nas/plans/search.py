@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from nas.job import Report, Scored, ScoreJob
 from nas.plans import Bench, Screening, Ticket
 from nas.schedules import Verdict, make_schedule
-from nas.settings import Screen
+from nas.settings import Screen, Settings
 from nas.store import State, Store, Writer, queries
-from nas.strategies import Proposal, make_strategy
+from nas.strategies import Chooser, Proposal, Strategy, make_strategy
+from nas.strategies.predictor_guided import Guided
 from search_spaces.decisions import identity
+from search_spaces.registry import find
 from search_spaces.space import Space
 
 DUPLICATES = 200
@@ -28,39 +30,50 @@ class Judged:
     feasible: bool
 
 
+def strategy_of(settings: Settings, space: Space) -> Strategy:
+    """Make the strategy that settings name, with a screening around it where one is asked for."""
+    made = make_strategy(settings.strategy, space, len(settings.objectives), settings.seed, settings.strategy_options)
+    if settings.screen is None:
+        return made
+    screen = Screen.parse(settings.screen)
+    return Guided(made, settings.seed, (find("predictor", screen.predictor).name,), screen.count)
+
+
 class Search:
     """Asks a strategy for new architectures until the study has its trials."""
 
-    def __init__(self, store: Store, study: int, bench: Bench, space: Space) -> None:
+    def __init__(self, bench: Bench, space: Space) -> None:
         settings = bench.settings
         self._bench = bench
-        self._strategy = make_strategy(settings.strategy, space, len(settings.objectives), settings.seed)
+        self._strategy = strategy_of(settings, space)
         self._schedule = make_schedule(settings.schedule, settings.epochs)
-        self._screen = Screen.parse(settings.screen) if settings.screen else None
         self._seen: dict[str, Judged | None] = {}
         self._keys: dict[int, str] = {}
+        self._numbers: dict[int, int] = {}
         self._verdicts: set[tuple[int, int]] = set()
         self._made = 0
         self._takes = 0
         self._number = 0
         self.exhausted = False
         self.unfinished: list[Ticket] = []
-        self._replay(store, study)
 
     def take(self, writer: Writer) -> Ticket | Screening | None:
         if self._made >= self._bench.settings.trials or self.exhausted:
             return None
-        proposals = self._propose(writer, self._screen.count if self._screen else 1)
+        chooser = self._strategy if isinstance(self._strategy, Chooser) else None
+        proposals = self._propose(writer, chooser.count(self._takes * TURNS) if chooser else 1)
         if not proposals:
             self.exhausted = True
             return None
         self._made += 1
         self._takes += 1
-        if self._screen is None:
+        if chooser is None or len(proposals) == 1:
             return self._add(writer, proposals[0])
+        if not chooser.predictors:
+            return self._choose(writer, chooser, proposals, {})
         settings = self._bench.settings
         job = ScoreJob(
-            predictor=self._screen.predictor,
+            predictors=chooser.predictors,
             architectures=tuple(proposal.architecture for proposal in proposals),
             seed=settings.seed,
             space=settings.space,
@@ -71,15 +84,13 @@ class Search:
         return Screening(job, proposals)
 
     def screened(self, writer: Writer, screening: Screening, scores: list[Scored]) -> Ticket:
-        for proposal, score in zip(screening.proposals, scores, strict=True):
-            writer.score(identity(proposal.architecture), screening.job.predictor, score.value, score.seconds)
-        ranked = [-math.inf if each.value is None or math.isnan(each.value) else each.value for each in scores]
-        best = screening.proposals[ranked.index(max(ranked))]
-        for proposal in screening.proposals:
-            if proposal is not best:
-                del self._seen[self._keys.pop(proposal.turn)]
-                self._strategy.tell(proposal.turn, None)
-        return self._add(writer, best)
+        named: dict[str, list[float | None]] = {name: [] for name in screening.job.predictors}
+        pairs = product(screening.proposals, screening.job.predictors)
+        for (proposal, name), score in zip(pairs, scores, strict=True):
+            writer.score(identity(proposal.architecture), name, score.value, score.seconds)
+            named[name].append(score.value)
+        assert isinstance(self._strategy, Chooser)
+        return self._choose(writer, self._strategy, screening.proposals, named)
 
     def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Verdict:
         if (ticket.row, report.step) in self._verdicts:
@@ -116,11 +127,29 @@ class Search:
                     break
         return proposals
 
+    def _choose(
+        self,
+        writer: Writer,
+        chooser: Chooser,
+        proposals: list[Proposal],
+        scores: Mapping[str, Sequence[float | None]],
+    ) -> Ticket:
+        """Make a trial of the proposal that the strategy chooses; the others are as if never asked for."""
+        best = proposals[chooser.choose(proposals, scores)]
+        for proposal in proposals:
+            if proposal is not best:
+                del self._seen[self._keys.pop(proposal.turn)]
+                self._strategy.tell(proposal.turn, None)
+        return self._add(writer, best)
+
     def _add(self, writer: Writer, proposal: Proposal) -> Ticket:
         number, architecture = self._number, proposal.architecture
         self._number += 1
         seed = self._bench.seed(number)
-        row = writer.add_trial(number, architecture, identity(architecture), self._keys[proposal.turn], seed)
+        self._numbers[proposal.turn] = number
+        parent = next((self._numbers[turn] for turn in proposal.parents if turn in self._numbers), None)
+        key = self._keys[proposal.turn]
+        row = writer.add_trial(number, architecture, identity(architecture), key, seed, parent=parent)
         writer.event("asked", {"turn": proposal.turn, "note": proposal.note}, row)
         return Ticket(row, self._bench.job(number, architecture, seed, pauses=self._schedule.pauses), proposal.turn)
 
@@ -129,8 +158,8 @@ class Search:
         self._seen[self._keys.pop(turn)] = judged
         self._strategy.tell(turn, judged.losses, feasible=judged.feasible)
 
-    def _replay(self, store: Store, study: int) -> None:
-        """Bring strategy and schedule to where the events of the store leave them."""
+    def replay(self, store: Store, study: int) -> None:
+        """Bring strategy and schedule to where the events of the store leave them, once, before anything else."""
         rows = {row.id: row for row in queries.trials(store, study, queries.Page(kind=None))}
         names = [each.metric or each.name for each in self._bench.objectives]
         metrics = queries.metrics_at(store, study, {0, *self._schedule.pauses}, names)
@@ -143,6 +172,7 @@ class Search:
                 self._strategy.remember(Proposal(payload["turn"], row.architecture, payload["note"]))
             if kind == "asked":
                 turns[trial] = payload["turn"]
+                self._numbers[payload["turn"]] = row.number
                 self._keys[payload["turn"]] = key = self._bench.key(row.architecture)
                 self._seen[key] = None
             elif kind == "replayed":

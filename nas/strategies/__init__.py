@@ -1,24 +1,35 @@
-"""Strategies: what to try next. They ask nothing of the store and hold no truth of their own."""
+"""Strategies: what to try next. They ask nothing of the store and hold no truth of their own.
+
+A strategy is registered with what makes it, `(space, objectives, seed, **options) -> Strategy`; `options` declares
+what `--strategy-option` may set, and `lacks` which of FEATURES it does not do. What does not go together is refused
+before anything runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from nas.settings import SettingsError
-from search_spaces.decisions import Architecture
-from search_spaces.registry import entries, find
+from search_spaces.decisions import Architecture, Choice, DecisionError, Real, Repeat, Struct, every, trace_of
+from search_spaces.registry import Entry, entries, find
 from search_spaces.space import Space
+
+FEATURES = ("several objectives", "constraints", "conditions", "real numbers", "parallel asks", "schedules")
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """An architecture to try. `turn` numbers a study's asks; `note` is JSON the strategy wants back on replay."""
+    """An architecture to try. `turn` numbers a study's asks; `note` is JSON the strategy wants back on replay.
+
+    `parents` are the turns of the proposals it descends from, for its lineage.
+    """
 
     turn: int
     architecture: Architecture
     note: dict[str, Any] = field(default_factory=dict)
+    parents: tuple[int, ...] = ()
 
 
 class Strategy(Protocol):
@@ -41,11 +52,67 @@ class Strategy(Protocol):
         """
 
 
-def make_strategy(name: str, space: Space, objectives: int, seed: int) -> Strategy:
-    """Make a registered strategy; raises UnknownName, or SettingsError when it cannot do several objectives."""
+@runtime_checkable
+class Chooser(Strategy, Protocol):
+    """A strategy that looks at several of its own proposals and has the most promising one trained."""
+
+    predictors: tuple[str, ...]
+    """The zero-cost predictors whose scores it wants to see; they are computed by the workers."""
+
+    def count(self, turn: int) -> int:
+        """Say how many proposals, from this turn on, it wants to choose among; 1: the next as it comes."""
+
+    def choose(self, proposals: Sequence[Proposal], scores: Mapping[str, Sequence[float | None]]) -> int:
+        """Return the index of the proposal to be trained. Scores: higher is better, None where there is none."""
+
+
+def make_strategy(
+    name: str, space: Space, objectives: int, seed: int, options: Mapping[str, Any] | None = None
+) -> Strategy:
+    """Make a registered strategy.
+
+    Raises UnknownName, and SettingsError for options that it does not take, for several objectives where it takes
+    one, and for a space with decisions that it cannot answer.
+    """
     entry = find("strategy", name)
-    if objectives > 1 and "several objectives" in entry.lacks:
-        able = [each.name for each in entries("strategy").values() if "several objectives" not in each.lacks]
-        raise SettingsError(f"strategy {name!r} takes one objective, but got {objectives}: use {', '.join(able)}")
-    made: Strategy = entry.make(space, objectives, seed)
+    needs = {"several objectives": f"got {objectives}"} if objectives > 1 else {}
+    refuse(entry, needs | _needs(space))
+    made: Strategy = entry.make(space, objectives, seed, **_checked(entry, options or {}))
     return made
+
+
+def refuse(entry: Entry, needs: Mapping[str, str]) -> None:
+    """Raise SettingsError when a strategy lacks a feature that is needed; `needs` says of each what asks for it."""
+    for feature, why in needs.items():
+        if feature in entry.lacks:
+            able = [each.name for each in entries("strategy").values() if feature not in each.lacks]
+            raise SettingsError(f"strategy {entry.name!r} does not do {feature} ({why}): use {', '.join(able)}")
+
+
+def _needs(space: Space) -> dict[str, str]:
+    """Return the features that a space asks of a strategy, each with its reason."""
+    needs = {}
+    for path, domain in every(space.tree).items():
+        if isinstance(domain, Real):
+            needs["real numbers"] = f"{path} of {space.name} is {domain}"
+        elif (isinstance(domain, Choice) and any(_decides(inner) for inner in domain.inner.values())) or "#" in path:
+            needs["conditions"] = f"{path} of {space.name} decides which others there are"
+    return needs
+
+
+def _decides(tree: Any) -> bool:
+    return isinstance(tree, Struct | Repeat | Choice) and bool(every(tree))
+
+
+def _checked(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options that are in their domains; raises SettingsError naming the value and what is allowed."""
+    domains = entry.options.fields
+    for name, value in options.items():
+        if name not in domains:
+            known = ", ".join(domains) or "none"
+            raise SettingsError(f"strategy {entry.name!r} has no option {name!r}: it has {known}")
+        try:
+            trace_of(Struct(**{name: domains[name]}), {name: value})
+        except DecisionError as error:
+            raise SettingsError(f"--strategy-option {error}") from None
+    return dict(options)

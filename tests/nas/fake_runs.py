@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -120,7 +121,9 @@ class Fake:
         work = self.work[worker]
         if isinstance(work, ScoreJob):
             del self.work[worker]
-            return Event(worker, [self._score(each) for each in work.architectures])
+            return Event(
+                worker, [self._score(each, name) for each, name in product(work.architectures, work.predictors)]
+            )
         step = work.advance()
         event = Event(worker, step)
         if event.last:
@@ -129,9 +132,9 @@ class Fake:
             self.paused.add(worker)
         return event
 
-    def _score(self, architecture: Any) -> Scored:
+    def _score(self, architecture: Any, predictor: str) -> Scored:
         value = self.scores(architecture)
-        return Scored(value, None if value is not None else "cannot be scored", 0.001)
+        return Scored(predictor, value, None if value is not None else "cannot be scored", 0.001)
 
 
 class Losing(Fake):

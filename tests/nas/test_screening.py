@@ -34,7 +34,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job(proposals: tuple[Any, ...] = PROPOSALS, **fields: Any) -> ScoreJob:
-    options = {"predictor": "gradsign", "seed": 3, "space": "tiny", "task": "digits", "split_seed": 1}
+    options = {"predictors": ("gradsign",), "seed": 3, "space": "tiny", "task": "digits", "split_seed": 1}
     return ScoreJob(architectures=proposals, **({"constraints": ()} | options | fields))
 
 
@@ -75,7 +75,7 @@ def test_one_that_cannot_be_scored_does_not_hinder_the_others(monkeypatch: pytes
         return 5.0
 
     registered(monkeypatch, "moody", moody)
-    scored = score(job(predictor="moody"))
+    scored = score(job(predictors=("moody",)))
     assert [each.value for each in scored] == [None, None, 5.0]
     assert scored[0].reason == "too narrow" and scored[1].reason == "ZeroDivisionError: a bug in a plug-in"
 

@@ -13,6 +13,7 @@ UNLIKE = Settings(
     objectives=("loss", "flops"),
     constraints=("params<=3",),
     strategy="gp",
+    strategy_options={"population": 50},
     schedule="hyperband",
     screen="gradsign:4",
     trials=7,

@@ -298,7 +298,7 @@ def test_another_answer_than_the_recorded_one_is_said_and_the_search_goes_on() -
 
 
 def test_a_strategy_for_one_objective_names_those_for_several() -> None:
-    with pytest.raises(SettingsError, match=r"'cmaes' takes one objective, but got 2: use gp, nsga2, random, tpe"):
+    with pytest.raises(SettingsError, match=r"'cmaes' does not do several objectives \(got 2\): use .*nsga2"):
         make_strategy("cmaes", SMALL, 2, 0)
 
 

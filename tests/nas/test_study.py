@@ -430,7 +430,7 @@ def test_screening_trains_the_best_scored_and_keeps_all_scores(tmp_path: Path) -
     assert [len(job.architectures) for job in screened] == [4] * 6
     for job, row in zip(screened, study, strict=True):
         best = max(job.architectures, key=lambda each: -1.0 if (score := scores(each)) is None else score)
-        assert row.architecture == best and job.predictor == "gradsign" and job.space == "wide"
+        assert row.architecture == best and job.predictors == ("gradsign",) and job.space == "wide"
     expected = {(identity(each), "gradsign", scores(each)) for job in screened for each in job.architectures}
     assert set(facts(study)["scores"]) == expected
 
