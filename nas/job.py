@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nas.objectives import Constraint
 from search_spaces.decisions import Architecture
@@ -15,8 +16,19 @@ class Infeasible(Exception):
 
 
 @dataclass(frozen=True)
+class Method:
+    """A training that is itself a search: of a supernet, which ends with architectures that were found in it."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Job:
-    """One trial to be trained and judged. `split_seed` fixes the task's split, `seed` everything else."""
+    """One trial to be trained and judged. `split_seed` fixes the task's split, `seed` everything else.
+
+    With a `method` it is a supernet to be trained; the architecture then says what the method is given.
+    """
 
     trial: int
     attempt: int
@@ -31,6 +43,7 @@ class Job:
     pauses: frozenset[int] = frozenset()
     folder: Path = Path(".")
     device: str = "cpu"
+    method: Method | None = None
 
 
 @dataclass(frozen=True)
@@ -43,10 +56,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: the value of every objective, and the files it left in its folder."""
+    """How a trial ended: the value of every objective, and the files it left in its folder.
+
+    A supernet has no values, but the architectures that were found in it, the most promising first.
+    """
 
     values: dict[str, float]
     artifacts: dict[str, Path] = field(default_factory=dict)
+    found: tuple[Architecture, ...] = ()
 
 
 Evaluation = Generator[Report, None, Outcome]

@@ -39,6 +39,7 @@ class Progress:
     counts: dict[State, int] = field(default_factory=dict)
     best: dict[str, tuple[float, int]] = field(default_factory=dict)
     running: dict[int, int] = field(default_factory=dict)
+    supernets: dict[int, dict[str, float]] = field(default_factory=dict)
     last: str = ""
 
     @property
@@ -65,6 +66,11 @@ class Progress:
             value = values[each.name]
             if each.name not in self.best or each.loss(value) < each.loss(self.best[each.name][0]):
                 self.best[each.name] = (value, number)
+
+    def supernet_ended(self, number: int) -> None:
+        """Forget a supernet, which is no trial."""
+        self.running.pop(number, None)
+        self.supernets.pop(number, None)
 
 
 Watch = Callable[[Progress], None]
@@ -154,6 +160,8 @@ class Loop:
         writer.report(ticket.row, report.step, report.metrics)
         ticket.metrics |= report.metrics
         self._progress.running[ticket.job.trial] = report.step
+        if ticket.job.method:
+            self._progress.supernets[ticket.job.trial] = report.metrics
         if report.step not in ticket.job.pauses:
             return _nothing
         verdict = self._plan.verdict(writer, ticket, report)
@@ -169,6 +177,8 @@ class Loop:
             signed = [(kind, path, _sha256(path), path.stat().st_size) for kind, path in outcome.artifacts.items()]
         except OSError as error:
             return self._problem(writer, ticket, Problem(State.FAILED, f"what it left cannot be read: {error}"))
+        if outcome.found:
+            self._plan.found(writer, ticket, outcome.found)
         self._end(writer, ticket, State.COMPLETED, outcome.values)
         for kind, path, digest, size in signed:
             writer.artifact(ticket.row, kind, str(path.relative_to(self._bench.folder)), digest, size)
@@ -198,7 +208,10 @@ class Loop:
     ) -> None:
         writer.end(ticket.row, ticket.job.attempt, state, values=values, reason=reason, error=error)
         self._plan.ended(writer, ticket, state, values)
-        self._progress.note(ticket.job.trial, state, values)
+        if ticket.job.method is None:
+            self._progress.note(ticket.job.trial, state, values)
+        else:
+            self._progress.supernet_ended(ticket.job.trial)
 
     def _answer(self, worker: str, ticket: Ticket, verdict: Verdict) -> None:
         self._executor.answer(worker, verdict)

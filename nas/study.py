@@ -99,7 +99,7 @@ class Study:
             progress = self._progress(self.settings.trials)
             Loop(self.store, self.row.id, bench, plan, executor, progress, watch).run()
             if plan.exhausted:
-                progress.last = "the space seems exhausted: 200 proposals in a row were known"
+                progress.last = plan.exhausted
         self.row = queries.study(self.store, self.name)
         return progress
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from nas.job import Job, Report, Scored, ScoreJob
+from nas.job import Job, Method, Report, Scored, ScoreJob
 from nas.objectives import Constraint, objective
 from nas.schedules import Verdict
 from nas.settings import Settings
@@ -55,6 +55,9 @@ class Plan(Protocol):
     def ended(self, writer: Writer, ticket: Ticket, state: State, values: Mapping[str, float] | None) -> None:
         """Learn how a trial ended."""
 
+    def found(self, writer: Writer, ticket: Ticket, architectures: Sequence[Architecture]) -> None:
+        """Learn what a supernet led to, before it has ended."""
+
 
 class Bench:
     """What all trials of a study share: how an architecture becomes a job, and metrics become losses."""
@@ -76,7 +79,13 @@ class Bench:
         return Random(f"{self.settings.seed}/trial/{number}").getrandbits(31)
 
     def job(
-        self, number: int, architecture: Architecture, seed: int, attempt: int = 1, pauses: frozenset[int] = frozenset()
+        self,
+        number: int,
+        architecture: Architecture,
+        seed: int,
+        attempt: int = 1,
+        pauses: frozenset[int] = frozenset(),
+        method: Method | None = None,
     ) -> Job:
         """Return the job of a trial."""
         return Job(
@@ -90,8 +99,9 @@ class Bench:
             epochs=self.settings.epochs,
             objectives=self.settings.objectives,
             constraints=self.constraints,
-            pauses=pauses,
+            pauses=frozenset() if method else pauses,
             folder=self.folder / f"{number:05d}",
+            method=method,
         )
 
     def losses(self, values: Mapping[str, float]) -> list[float]:

@@ -13,6 +13,7 @@ from nas.plans import Bench, Screening, Ticket
 from nas.schedules import Verdict
 from nas.store import State, Store, Writer, queries
 from nas.store.queries import TrialRow
+from search_spaces.decisions import Architecture
 
 
 class Confirm:
@@ -51,3 +52,6 @@ class Confirm:
 
     def ended(self, writer: Writer, ticket: Ticket, state: State, values: Mapping[str, float] | None) -> None:
         """Nothing learns from a confirmation."""
+
+    def found(self, writer: Writer, ticket: Ticket, architectures: Sequence[Architecture]) -> None:
+        raise AssertionError("a confirmation trains no supernet")

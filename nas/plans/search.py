@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from nas.job import Report, Scored, ScoreJob
+from nas.job import Method, Report, Scored, ScoreJob
 from nas.plans import Bench, Screening, Ticket
 from nas.schedules import Verdict, make_schedule
 from nas.settings import Screen, Settings
 from nas.store import State, Store, Writer, queries
-from nas.strategies import Chooser, Proposal, Strategy, make_strategy
+from nas.strategies import Chooser, Finder, Proposal, Strategy, make_strategy
 from nas.strategies.predictor_guided import Guided
-from search_spaces.decisions import identity
+from search_spaces.decisions import Architecture, identity
 from search_spaces.registry import find
 from search_spaces.space import Space
 
 DUPLICATES = 200
+SUPERNETS = 3
 TURNS = 4096
 
 
@@ -52,20 +53,23 @@ class Search:
         self._numbers: dict[int, int] = {}
         self._verdicts: set[tuple[int, int]] = set()
         self._made = 0
+        self._supernets = self._barren = 0
         self._takes = 0
         self._number = 0
-        self.exhausted = False
+        self.exhausted = ""
         self.unfinished: list[Ticket] = []
 
     def take(self, writer: Writer) -> Ticket | Screening | None:
-        if self._made >= self._bench.settings.trials or self.exhausted:
+        if self._made + self._supernets >= self._bench.settings.trials or self.exhausted:
             return None
         chooser = self._strategy if isinstance(self._strategy, Chooser) else None
         proposals = self._propose(writer, chooser.count(self._takes * TURNS) if chooser else 1)
         if not proposals:
-            self.exhausted = True
             return None
-        self._made += 1
+        if proposals[0].method:
+            self._supernets += 1
+        else:
+            self._made += 1
         self._takes += 1
         if chooser is None or len(proposals) == 1:
             return self._add(writer, proposals[0])
@@ -102,17 +106,26 @@ class Search:
 
     def ended(self, writer: Writer, ticket: Ticket, state: State, values: Mapping[str, float] | None) -> None:
         writer.event("told", {"turn": ticket.turn}, ticket.row)
+        if ticket.job.method:
+            self._supernet_ended(state)
         self._learn(ticket.turn, ticket.row, state, values)
 
+    def found(self, writer: Writer, ticket: Ticket, architectures: Sequence[Architecture]) -> None:
+        writer.event("found", {"turn": ticket.turn, "architectures": list(architectures)}, ticket.row)
+        assert isinstance(self._strategy, Finder)
+        self._strategy.found(ticket.turn, architectures)
+
     def _propose(self, writer: Writer, wanted: int) -> list[Proposal]:
-        """Ask until so many proposals are new; fewer come back when the space seems exhausted.
+        """Ask until so many proposals are new; fewer when the space seems exhausted or the strategy waits.
 
         What was judged before is replayed to the strategy, and what is under way is passed over.
         """
         proposals: list[Proposal] = []
         for attempt in range(DUPLICATES + wanted):
             proposal = self._strategy.ask(self._takes * TURNS + attempt)
-            key = self._bench.key(proposal.architecture)
+            if proposal is None:
+                return proposals
+            key = self._key(proposal.turn, proposal.architecture, proposal.method)
             known = self._seen.get(key)
             if known is not None:
                 writer.event("replayed", {"turn": proposal.turn, "note": proposal.note}, known.row)
@@ -124,8 +137,20 @@ class Search:
                 self._keys[proposal.turn] = key
                 proposals.append(proposal)
                 if len(proposals) == wanted:
-                    break
+                    return proposals
+        if not proposals:
+            self.exhausted = f"the space seems exhausted: {DUPLICATES} proposals in a row were known"
         return proposals
+
+    def _key(self, turn: int, architecture: Architecture, method: Method | None) -> str:
+        """Return the key of a proposal's work; each supernet is work of its own."""
+        return self._bench.key(architecture, turn + 1) if method else self._bench.key(architecture)
+
+    def _supernet_ended(self, state: State) -> None:
+        self._supernets -= 1
+        self._barren = 0 if state is State.COMPLETED else self._barren + 1
+        if self._barren >= SUPERNETS:
+            self.exhausted = f"{SUPERNETS} supernets in a row came to nothing: `nas show` says why"
 
     def _choose(
         self,
@@ -149,9 +174,12 @@ class Search:
         self._numbers[proposal.turn] = number
         parent = next((self._numbers[turn] for turn in proposal.parents if turn in self._numbers), None)
         key = self._keys[proposal.turn]
-        row = writer.add_trial(number, architecture, identity(architecture), key, seed, parent=parent)
-        writer.event("asked", {"turn": proposal.turn, "note": proposal.note}, row)
-        return Ticket(row, self._bench.job(number, architecture, seed, pauses=self._schedule.pauses), proposal.turn)
+        method, kind = proposal.method, "supernet" if proposal.method else "search"
+        row = writer.add_trial(number, architecture, identity(architecture), key, seed, kind=kind, parent=parent)
+        named = {"method": vars(method)} if method else {}
+        writer.event("asked", {"turn": proposal.turn, "note": proposal.note} | named, row)
+        job = self._bench.job(number, architecture, seed, pauses=self._schedule.pauses, method=method)
+        return Ticket(row, job, proposal.turn)
 
     def _learn(self, turn: int, row: int, state: State, values: Mapping[str, float] | None) -> None:
         judged = Judged(row, self._bench.losses(values) if values else None, state is not State.INFEASIBLE)
@@ -164,22 +192,32 @@ class Search:
         names = [each.metric or each.name for each in self._bench.objectives]
         metrics = queries.metrics_at(store, study, {0, *self._schedule.pauses}, names)
         turns: dict[int, int] = {}
+        methods: dict[int, Method] = {}
         for kind, trial, payload in queries.history(store, study):
             assert trial is not None
             row = rows[trial]
+            if "method" in payload:
+                methods[trial] = Method(**payload["method"])
             if kind in ("asked", "replayed"):
                 self._takes = max(self._takes, payload["turn"] // TURNS + 1)
-                self._strategy.remember(Proposal(payload["turn"], row.architecture, payload["note"]))
+                method = methods.get(trial)
+                self._strategy.remember(Proposal(payload["turn"], row.architecture, payload["note"], method=method))
             if kind == "asked":
                 turns[trial] = payload["turn"]
                 self._numbers[payload["turn"]] = row.number
-                self._keys[payload["turn"]] = key = self._bench.key(row.architecture)
+                self._supernets += trial in methods
+                self._keys[payload["turn"]] = key = self._key(payload["turn"], row.architecture, methods.get(trial))
                 self._seen[key] = None
             elif kind == "replayed":
                 known = self._seen[self._bench.key(row.architecture)]
                 if known is not None:
                     self._strategy.tell(payload["turn"], known.losses, feasible=known.feasible)
+            elif kind == "found":
+                assert isinstance(self._strategy, Finder)
+                self._strategy.found(payload["turn"], payload["architectures"])
             elif kind == "told":
+                if trial in methods:
+                    self._supernet_ended(row.state)
                 self._learn(payload["turn"], trial, row.state, row.values)
             elif kind == "verdict":
                 reported = metrics.get((trial, 0), {}) | metrics[trial, payload["step"]]
@@ -190,9 +228,12 @@ class Search:
         self.unfinished = [
             Ticket(
                 row.id,
-                self._bench.job(row.number, row.architecture, row.seed, tries + 1, self._schedule.pauses),
+                self._bench.job(
+                    row.number, row.architecture, row.seed, tries + 1, self._schedule.pauses, methods.get(row.id)
+                ),
                 turns[row.id],
                 lost,
             )
-            for row, tries, lost in queries.unfinished(store, study, "search")
+            for kind in ("search", "supernet")
+            for row, tries, lost in queries.unfinished(store, study, kind)
         ]

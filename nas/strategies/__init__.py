@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from nas.job import Method
 from nas.settings import SettingsError
 from search_spaces.decisions import Architecture, Choice, DecisionError, Real, Repeat, Struct, every, trace_of
 from search_spaces.registry import Entry, entries, find
@@ -23,13 +24,15 @@ FEATURES = ("several objectives", "constraints", "conditions", "real numbers", "
 class Proposal:
     """An architecture to try. `turn` numbers a study's asks; `note` is JSON the strategy wants back on replay.
 
-    `parents` are the turns of the proposals it descends from, for its lineage.
+    `parents` are the turns of the proposals it descends from, for its lineage. With a `method` it is a supernet to
+    be trained, whose architecture says what the method is given; it is no trial of its own.
     """
 
     turn: int
     architecture: Architecture
     note: dict[str, Any] = field(default_factory=dict)
     parents: tuple[int, ...] = ()
+    method: Method | None = None
 
 
 class Strategy(Protocol):
@@ -39,8 +42,8 @@ class Strategy(Protocol):
     earlier `ask`, and `tell` as before, in the recorded order; the strategy then decides as if it had never stopped.
     """
 
-    def ask(self, turn: int) -> Proposal:
-        """Propose an architecture."""
+    def ask(self, turn: int) -> Proposal | None:
+        """Propose an architecture; None: wait for what is under way."""
 
     def remember(self, proposal: Proposal) -> None:
         """Take note of a proposal of an earlier run."""
@@ -50,6 +53,14 @@ class Strategy(Protocol):
 
         None: it was not judged, because it failed, was not chosen, or (not `feasible`) broke a constraint.
         """
+
+
+@runtime_checkable
+class Finder(Strategy, Protocol):
+    """A strategy whose proposals may be supernets."""
+
+    def found(self, turn: int, architectures: Sequence[Architecture]) -> None:
+        """Learn what a supernet led to, the most promising first; it is told of as judged (None) right after."""
 
 
 @runtime_checkable
