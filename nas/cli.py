@@ -67,7 +67,7 @@ nas search --objective accuracy --objective latency --constraint "params<=200000
 
 nas search --strategy nsga2 --schedule none --workers 2 --epochs 8 --seed 1 --study first
 
-nas search --screen gradsign:8 --trials 50""",
+nas search --screen gradsign:8 --only 'network.stages[*].layer=conv2d,kan_conv2d' --trials 50""",
 )
 def search(
     space: Annotated[str, typer.Option(help="The search space (see `nas spaces`).")] = USUAL.space,
@@ -84,6 +84,13 @@ def search(
         list[str] | None, typer.Option(help="Another value of one of its options.", metavar="OPTION=VALUE")
     ] = None,
     schedule: Annotated[str, typer.Option(help="What stops trials early: asha or none.")] = USUAL.schedule,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Hold a decision to some values: 'network.stages[*].activation=relu,gelu', '...width=8..24'.",
+            metavar="PATH=VALUES",
+        ),
+    ] = None,
     screen: Annotated[
         str | None, typer.Option(help="Score several proposals untrained and train the best: gradsign:8.")
     ] = None,
@@ -115,6 +122,7 @@ def search(
         strategy_options=read_settings(find("strategy", strategy), strategy_option or [], "--strategy-option"),
         schedule=schedule,
         screen=screen,
+        only=tuple(only or ()),
         trials=trials,
         epochs=epochs,
         seed=seed,

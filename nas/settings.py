@@ -25,6 +25,7 @@ class Settings:
     strategy_options: dict[str, Any] = field(default_factory=dict)
     schedule: str = "none"
     screen: str | None = None
+    only: tuple[str, ...] = ()
     trials: int = 100
     epochs: int = 8
     seed: int = 0
@@ -45,7 +46,7 @@ class Settings:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Settings:
         known = {each.name: data[each.name] for each in fields(cls) if each.name in data}
-        known |= {name: tuple(known[name]) for name in ("objectives", "constraints") if name in known}
+        known |= {name: tuple(known[name]) for name in ("objectives", "constraints", "only") if name in known}
         return cls(**known)
 
     def differences(self, other: Settings) -> list[str]:

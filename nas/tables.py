@@ -135,7 +135,8 @@ def print_study(study: Study) -> None:
         f"space {s.space}, task {s.task}, objectives {', '.join(s.objectives)}, strategy {s.strategy}, "
         f"schedule {s.schedule}, up to {s.epochs} epochs, seed {s.seed}"
         + (f", constraints {', '.join(s.constraints)}" if s.constraints else "")
-        + (f", screen {s.screen}" if s.screen else ""),
+        + (f", screen {s.screen}" if s.screen else "")
+        + (f", only {'; '.join(s.only)}" if s.only else ""),
         markup=False,
     )
     counts = ", ".join(f"{count} {state.lower()}" for state, count in sorted(study.row.counts.items()))

@@ -14,6 +14,7 @@ from nas.store import State, Store, Writer, queries
 from nas.strategies import Chooser, Finder, Proposal, Strategy, make_strategy
 from nas.strategies.predictor_guided import Guided
 from search_spaces.decisions import Architecture, identity
+from search_spaces.limits import limited
 from search_spaces.registry import find
 from search_spaces.space import Space
 
@@ -32,8 +33,9 @@ class Judged:
 
 
 def strategy_of(settings: Settings, space: Space) -> Strategy:
-    """Make the strategy that settings name, with a screening around it where one is asked for."""
-    made = make_strategy(settings.strategy, space, len(settings.objectives), settings.seed, settings.strategy_options)
+    """Make the strategy that settings name for their part of a space, with a screening where one is asked for."""
+    part = limited(space, settings.only)
+    made = make_strategy(settings.strategy, part, len(settings.objectives), settings.seed, settings.strategy_options)
     if settings.screen is None:
         return made
     screen = Screen.parse(settings.screen)

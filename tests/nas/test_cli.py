@@ -122,6 +122,8 @@ BAD = {
     "constraint": (f"{SEARCH} --constraint params<5", "constraint 'params<5' does not parse: write it as 'params<="),
     "trained constraint": (f"{SEARCH} --constraint accuracy>=0.9", "'accuracy>=0.9' is on accuracy, which needs train"),
     "screen": (f"{SEARCH} --screen gradsign", "--screen 'gradsign' does not parse: write a predictor and"),
+    "limit": (f"{SEARCH} --only network.width=x", "network.width is limited to 'x', but an integer"),
+    "strategy option": (f"{SEARCH} --strategy-option a=1", "strategy tpe has no option 'a'"),
     "study name": (f"{SEARCH} --study a/b", "--study 'a/b' is not allowed: use up to 60 letters, digits"),
     "no such option": (f"{SEARCH} --trails 3", "--trails.*--help"),
     "no such command": ("serch", "'serch'.*--help"),

@@ -16,6 +16,7 @@ UNLIKE = Settings(
     strategy_options={"population": 50},
     schedule="hyperband",
     screen="gradsign:4",
+    only=("network.stages#=2",),
     trials=7,
     epochs=3,
     seed=5,
