@@ -11,7 +11,8 @@ decision that has more than one value. Out come the **architecture**, a plain JS
 decisions, and its **trace**, a dictionary from path to value. A path names the options taken on the
 way (`network.stages[0].layer:kan_conv2d.basis:bspline.intervals`), so one path always means one
 decision with one domain. The length of a Repeat is the decision `path#`; the items of a tied one share
-the path `path[*]`. Random draws, samplers, mutation, crossover and replay are all deciders.
+the path `path[*]`. Random draws, samplers, mutation, crossover and replay are all deciders. A decider may
+also answer with a mixture of options (`search_spaces.mixtures`), and then all of them are walked.
 """
 
 from __future__ import annotations
@@ -20,15 +21,22 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+
+from search_spaces.mixtures.answers import KEY, MIXTURE, Mixed, Mixture, mixed, written
 
 Scalar = str | int | float | bool | None
 Architecture = Any
-Trace = dict[str, Scalar]
+_SEVERAL: Any = object()
+Trace = dict[str, Scalar]  # that of a relaxed architecture holds Mixtures too
+
+NO_SIZES = "nothing in the space blends its sizes"
+NO_COMPONENTS = "its options are plain values, and only components can be blended"
+NO_OPTIONS = "a range of numbers has no options"
 
 
 class DecisionError(ValueError):
@@ -44,6 +52,7 @@ class Integer:
     step: int = 1
     log: bool = False
     changeable: bool = False
+    barrier: str = field(default=NO_SIZES, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.low > self.high or self.step < 1:
@@ -51,6 +60,10 @@ class Integer:
         if self.log and (self.low < 1 or self.step != 1):
             raise ValueError(f"{self}: a logarithmic Integer starts at 1 or above and has step 1")
         object.__setattr__(self, "high", self.high - (self.high - self.low) % self.step)
+
+    @property
+    def options(self) -> tuple[int, ...]:
+        return tuple(range(self.low, self.high + 1, self.step))
 
     def size(self) -> int:
         return (self.high - self.low) // self.step + 1
@@ -78,6 +91,8 @@ class Real:
     high: float
     log: bool = False
     changeable: bool = False
+    barrier: ClassVar[str] = NO_OPTIONS
+    options: ClassVar[tuple[float, ...]] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
@@ -106,13 +121,16 @@ class Real:
 class Choice:
     """One of several options: plain values, and named options that carry inner decisions."""
 
-    __slots__ = ("changeable", "inner", "options")
+    __slots__ = ("barrier", "changeable", "inner", "options")
 
     def __init__(self, *plain: Scalar, **nested: Domain) -> None:
         inner: dict[Scalar, Domain] = dict(nested.items())
         self.options: tuple[Scalar, ...] = (*plain, *nested)
         self.inner: Mapping[Scalar, Domain] = MappingProxyType(inner)
         self.changeable = False
+        self.barrier = NO_COMPONENTS
+        if KEY in nested:
+            raise ValueError(f"a Choice cannot have inner decisions under {KEY!r}, which marks a mixture")
         if not self.options:
             raise ValueError("a Choice needs at least one option")
         if len(set(self.options)) < len(self.options):
@@ -169,6 +187,7 @@ class Repeat:
     low: int
     high: int
     tied: bool = False
+    barrier: str = field(default=NO_SIZES, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.high:
@@ -176,13 +195,14 @@ class Repeat:
 
     @property
     def length(self) -> Integer:
-        return Integer(self.low, self.high)
+        return Integer(self.low, self.high, barrier=self.barrier)
 
 
 Decision = Choice | Integer | Real
 Domain = Choice | Integer | Real | Struct | Repeat
-Decider = Callable[[str, Decision], Scalar]
+Decider = Callable[[str, Decision], Scalar | Mixture]
 Leaf = TypeVar("Leaf", Choice, Integer, Real)
+Mixable = TypeVar("Mixable", Choice, Integer, Repeat)
 
 
 def changeable(decision: Leaf) -> Leaf:
@@ -192,34 +212,50 @@ def changeable(decision: Leaf) -> Leaf:
     return marked
 
 
+def mixable(decision: Mixable, barrier: str = "") -> Mixable:
+    """Mark a decision (of a Repeat, its length) as one that may be a mixture, or say why it may not."""
+    marked = copy(decision)
+    object.__setattr__(marked, "barrier", barrier)
+    return marked
+
+
 def resolve(tree: Domain, decide: Decider) -> tuple[Architecture, Trace]:
     """Walk a tree, asking `decide` at every decision with more than one value.
 
-    Returns the architecture and its trace. Raises DecisionError when an answer is outside its domain.
+    Returns the architecture and its trace. Raises DecisionError when an answer is outside its domain, or is a
+    mixture where none can be.
     """
     trace: Trace = {}
 
-    def answer(path: str, domain: Decision) -> Scalar:
-        only: Scalar = sole_value(domain)
+    def answer(path: str, domain: Decision) -> Any:
+        only = sole_value(domain)
         if only is not _SEVERAL:
             return only
         trace[path] = accept(path, domain, decide(path, domain))
         return trace[path]
 
-    def walk(path: str, node: Domain) -> Architecture:
+    def walk(path: str, node: Domain, option: Any = _SEVERAL) -> Architecture:
         if isinstance(node, Struct):
             lead = f"{path}." if path else ""
             return {name: walk(lead + name, field) for name, field in node.fields.items()}
         if isinstance(node, Repeat):
             length: Any = answer(f"{path}#", node.length)
-            if node.tied:
-                item = walk(f"{path}[*]", node.item) if length else None
-                return [item] * length
-            return [walk(f"{path}[{i}]", node.item) for i in range(length)]
-        value = answer(path, node)
+            if isinstance(length, Mixture):
+                lengths = blended(node.length, length)
+                return written(f"{path}#", lengths, items(path, node, max(lengths)))
+            return items(path, node, length)
+        value = answer(path, node) if option is _SEVERAL else option
         if isinstance(node, Choice) and value in node.inner:
             return {value: walk(f"{path}:{value}", node.inner[value])}
+        if type(value) is Mixture:
+            return written(path, [walk(path, node, each) for each in blended(node, value)])
         return value
+
+    def items(path: str, node: Repeat, length: int) -> list[Architecture]:
+        if node.tied:
+            item = walk(f"{path}[*]", node.item) if length else None
+            return [item] * length
+        return [walk(f"{path}[{i}]", node.item) for i in range(length)]
 
     return walk("", tree), trace
 
@@ -232,50 +268,80 @@ def trace_of(tree: Domain, architecture: Architecture) -> Trace:
     trace: Trace = {}
 
     def note(path: str, domain: Decision, value: Any) -> Scalar:
-        checked = accept(path, domain, value)
+        checked: Scalar = accept(path, domain, value)
         if sole_value(domain) is _SEVERAL:
             trace[path] = checked
         return checked
 
-    def walk(path: str, node: Domain, value: Any) -> None:
+    def note_mixture(path: str, domain: Decision, found: Mixed) -> None:
+        noted: Any = _blend(path, domain, Mixture(*found.names))
+        if found.path != path or found.names != blended(domain, noted):
+            raise DecisionError(f"{path} holds a mixture of {found.path} or in another order than {domain}")
+        trace[path] = noted
+
+    def walk(path: str, node: Domain, value: Any, check: Callable[[str, Decision, Any], Scalar] = note) -> None:
         if isinstance(node, Struct):
             _expect_keys(path, value, node.fields)
             lead = f"{path}." if path else ""
             for name, field in node.fields.items():
                 walk(lead + name, field, value[name])
         elif isinstance(node, Repeat):
+            if found := mixed(value):
+                note_mixture(f"{path}#", node.length, found)
+                return walk_items(path, node, found.items, max(found.options))
             if not isinstance(value, list):
                 raise DecisionError(
                     f"{path} is {_brief(value)}, but a list of {node.low} to {node.high} items is asked"
                 )
             note(f"{path}#", node.length, len(value))
-            if node.tied and any(item != value[0] for item in value):
-                raise DecisionError(f"{path} has items that differ, but its items are tied")
-            for i, item in enumerate(value[:1] if node.tied else value):
-                walk(f"{path}[*]" if node.tied else f"{path}[{i}]", node.item, item)
-        elif isinstance(node, Choice) and isinstance(value, dict) and len(value) == 1:
+            walk_items(path, node, value, len(value))
+        elif isinstance(value, dict) and KEY in value:
+            walk_options(path, node, value)
+        elif isinstance(value, dict) and isinstance(node, Choice) and len(value) == 1:
             option, inner = next(iter(value.items()))
-            note(path, node, option)
+            check(path, node, option)
             if option not in node.inner:
                 raise DecisionError(f"{path}:{option} has no inner decisions, but got {_brief(inner)}")
             walk(f"{path}:{option}", node.inner[option], inner)
         else:
-            option = note(path, node, value)
+            option = check(path, node, value)
             if isinstance(node, Choice) and option in node.inner:
                 raise DecisionError(
                     f"{path} is {_brief(value)} without its inner decisions: write {{{_brief(value)}: ...}}"
                 )
 
+    def walk_items(path: str, node: Repeat, value: Any, length: int) -> None:
+        if not isinstance(value, list) or len(value) != length:
+            raise DecisionError(f"{path} holds {_brief(value)}, but a list of {length} items is asked")
+        if node.tied and any(item != value[0] for item in value):
+            raise DecisionError(f"{path} has items that differ, but its items are tied")
+        for i, item in enumerate(value[:1] if node.tied else value):
+            walk(f"{path}[*]" if node.tied else f"{path}[{i}]", node.item, item)
+
+    def walk_options(path: str, node: Decision, value: Any) -> None:
+        found = mixed(value)
+        assert found is not None
+        note_mixture(path, node, found)
+        for option in found.options:
+            walk(path, node, option, accept)
+
     walk("", tree, architecture)
     return trace
 
 
-def accept(path: str, domain: Decision, value: Any) -> Scalar:
-    """Return the value as its domain writes it; raise DecisionError when it is not allowed."""
+def accept(path: str, domain: Decision, value: Any) -> Any:
+    """Return the value or mixture as its domain writes it; raise DecisionError when it is not allowed."""
     checked = domain.check(value)
     if checked is None and not (value is None and isinstance(domain, Choice) and None in domain.options):
+        if isinstance(value, Mixture):
+            return _blend(path, domain, value)
         raise DecisionError(f"{path or 'the tree'} is {_brief(value)}, but {domain} is allowed")
     return checked
+
+
+def blended(domain: Decision, mixture: Mixture) -> tuple[Any, ...]:
+    """Return the options in a mixture, in the order of their domain."""
+    return mixture.options or domain.options
 
 
 def size(tree: Domain) -> float:
@@ -363,14 +429,22 @@ def _total(sizes: Iterable[float]) -> float:
     return math.inf if math.inf in known else sum(known)
 
 
-_SEVERAL: Any = object()
-
-
 def sole_value(domain: Decision) -> Any:
     """Return the one value of a domain that leaves nothing to decide, else a marker."""
     if isinstance(domain, Choice):
         return domain.options[0] if len(domain.options) == 1 else _SEVERAL
     return domain.low if domain.low == domain.high else _SEVERAL
+
+
+def _blend(path: str, domain: Decision, answer: Mixture) -> Any:
+    """Return a mixture as its domain writes it, MIXTURE where it has all options."""
+    if domain.barrier:
+        raise DecisionError(f"{path} cannot be a mixture, because {domain.barrier}: fix it or let it be drawn")
+    wanted = [accept(path, domain, option) for option in answer.options]
+    if answer.options and len(set(wanted)) < 2:
+        raise DecisionError(f"{path} is a mixture of {_brief(wanted)}, but one of two options or more is asked")
+    ordered = Mixture(*(option for option in domain.options if option in wanted))
+    return MIXTURE if ordered.options in ((), domain.options) else ordered
 
 
 def _expect_keys(path: str, value: Any, fields: Mapping[str, Any]) -> None:

@@ -13,7 +13,9 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from search_spaces.decisions import Choice, DecisionError, Domain, Integer, Real, Repeat, Scalar, Struct
@@ -73,10 +75,11 @@ class _Walk:
                 if name not in names:
                     raise DecisionError(f"{path} is limited to {name!r}, but {node} is allowed")
             kept = tuple(option for option in node.options if _text(option) in wanted)
-        inner = {str(o): self._node(f"{path}:{o}", node.inner[o]) for o in kept if o in node.inner}
-        made = Choice(*(option for option in kept if option not in node.inner), **inner)
-        made.changeable = node.changeable
-        return made
+        fewer = copy(node)
+        fewer.options = kept
+        inner = {option: self._node(f"{path}:{option}", node.inner[option]) for option in kept if option in node.inner}
+        fewer.inner = MappingProxyType(inner)
+        return fewer
 
     def _number(self, path: str, node: Integer | Real) -> Integer | Real:
         low, high = self._range(path, node)

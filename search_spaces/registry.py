@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from search_spaces.decisions import Architecture, Choice, Struct
+from search_spaces.decisions import Architecture, Choice, Struct, mixable
+from search_spaces.mixtures.answers import mixed
 
 Made = TypeVar("Made", bound=Callable[..., Any])
 
@@ -40,10 +41,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Home:
-    """Where the built-ins of a kind live, and the entry-point group through which others add to it."""
+    """Where the built-ins of a kind live, and the entry-point group through which others add to it.
+
+    `barrier` says why components of the kind cannot be blended in a mixture; "" where they can.
+    """
 
     package: str
     group: str
+    barrier: str = ""
 
 
 _homes: dict[str, Home] = {}
@@ -51,9 +56,9 @@ _entries: dict[str, dict[str, Entry]] = {}
 _loaded: set[str] = set()
 
 
-def home(kind: str, package: str, group: str) -> None:
-    """Declare where the built-ins of a kind live and which entry-point group extends it."""
-    _homes[kind] = Home(package, group)
+def home(kind: str, package: str, group: str, barrier: str = "") -> None:
+    """Declare where the built-ins of a kind live, which entry-point group extends it, and whether it blends."""
+    _homes[kind] = Home(package, group, barrier)
 
 
 def register(
@@ -109,13 +114,26 @@ def choice(kind: str, *names: str, inner: bool = True) -> Choice:
     """
     picked = [find(kind, name) for name in names] if names else list(entries(kind).values())
     plain = [entry.name for entry in picked if not (inner and entry.options.fields)]
-    return Choice(*plain, **{entry.name: entry.options for entry in picked if inner and entry.options.fields})
+    nested = {entry.name: entry.options for entry in picked if inner and entry.options.fields}
+    return mixable(Choice(*plain, **nested), _homes[kind].barrier)
 
 
 def make(kind: str, chosen: Architecture, *args: Any) -> Any:
-    """Make the component that an architecture names: `"relu"`, or `{"helu": {"alpha": 0.05}}`."""
+    """Make the component that an architecture names: `"relu"`, or `{"helu": {"alpha": 0.05}}`, or a mixture."""
+    if found := mixed(chosen):
+        return importlib.import_module("search_spaces.mixtures.components").blend(kind, found, *args)
     name, options = next(iter(chosen.items())) if isinstance(chosen, dict) else (chosen, {})
-    return find(kind, name).make(*args, **options)
+    return _marked(find(kind, name).make(*args, **options), kind, chosen, args)
+
+
+def _marked(made: Any, kind: str, chosen: Architecture, args: tuple[Any, ...]) -> Any:
+    """Note on a module as what it was made, and on the modules it was given that they are no parts of it."""
+    if hasattr(made, "named_modules") and not any(made is given for given in args):
+        made.made_as = (kind, chosen)
+        for given in args:
+            if hasattr(given, "named_modules"):
+                given.handed_in = True
+    return made
 
 
 def _load(place: Home) -> None:
@@ -141,6 +159,10 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}: {hint}"
 
 
+_BARRIERS = {
+    "sparsity": "masks have no weighted sum",
+    "pool": "pools give vectors of different lengths",
+}
 for _kind, _folder in {
     "activation": "activations",
     "basis": "bases",
@@ -152,5 +174,5 @@ for _kind, _folder in {
     "pool": "pools",
     "head": "heads",
 }.items():
-    home(_kind, f"search_spaces.{_folder}", "nas.components")
+    home(_kind, f"search_spaces.{_folder}", "nas.components", _BARRIERS.get(_kind, ""))
 home("space", "search_spaces.spaces", "nas.spaces")

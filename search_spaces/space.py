@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from search_spaces import decisions, registry
-from search_spaces.decisions import Architecture, Decider, Scalar, Struct, Trace
+from search_spaces.decisions import Architecture, Decider, Decision, Scalar, Struct, Trace
+from search_spaces.mixtures.answers import Mixture
 
 if TYPE_CHECKING:
     from torch import nn
+
+Redraw = Callable[[Decision, Scalar, Random], Scalar]
 
 
 class Signature(Protocol):
@@ -33,6 +37,18 @@ class Change:
     after: Scalar
 
 
+@dataclass(frozen=True)
+class Notation:
+    """How the architectures of a space are written in its field.
+
+    `write` takes a valid architecture; `read` is its inverse and raises DecisionError, one line that names the text
+    and the expected form.
+    """
+
+    write: Callable[[Architecture], str]
+    read: Callable[[str], Architecture]
+
+
 def find_space(name: str) -> Space:
     """Return a registered space; raises UnknownName with the nearest names."""
     space: Space = registry.find("space", name).make()
@@ -41,12 +57,17 @@ def find_space(name: str) -> Space:
 
 @dataclass(frozen=True)
 class Space:
-    """A tree of decisions with the function that builds a network from an architecture of it."""
+    """A tree of decisions with the function that builds a network from an architecture of it.
+
+    `mixtures` are those to relax it with when no others are named: by path, with `[*]` for any index.
+    """
 
     name: str
     summary: str
     tree: Struct
     make: Callable[[Architecture, Signature], nn.Module]
+    notation: Notation | None = None
+    mixtures: Mapping[str, Mixture] = field(default_factory=dict)
 
     def resolve(self, decide: Decider) -> tuple[Architecture, Trace]:
         """Return the architecture and trace that a decider's answers give."""
@@ -61,9 +82,16 @@ class Space:
         return decisions.trace_of(self.tree, architecture)
 
     def build(self, architecture: Architecture, signature: Signature) -> nn.Module:
-        """Validate an architecture and build its network, with weights drawn from torch's global generator."""
-        self.trace(architecture)
-        return self.make(architecture, signature)
+        """Validate an architecture and build its network, with weights drawn from torch's global generator.
+
+        Of a relaxed architecture comes a supernet, in which each relaxed path has one vector of strengths.
+        """
+        trace = self.trace(architecture)
+        network = self.make(architecture, signature)
+        relaxed = [path for path, value in trace.items() if isinstance(value, Mixture)]
+        if relaxed:
+            import_module("search_spaces.mixtures.strengths").tie(network, relaxed)
+        return network
 
     def size(self) -> float:
         """Count the architectures: an exact int, or math.inf."""
@@ -73,16 +101,19 @@ class Space:
         """Describe the space as plain JSON."""
         return {"name": self.name, "summary": self.summary, "tree": decisions.describe(self.tree)}
 
-    def mutate(self, trace: Trace, rng: Random, count: int = 1) -> tuple[Architecture, Trace]:
+    def mutate(
+        self, trace: Trace, rng: Random, count: int = 1, redraw: Redraw = decisions.redraw
+    ) -> tuple[Architecture, Trace]:
         """Redraw `count` decisions of a trace to other values and replay the rest.
 
-        At least one active decision changes: the first redrawn one that the walk meets.
+        At least one active decision changes: the first redrawn one that the walk meets. What becomes active by it is
+        drawn at random.
         """
         chosen = set(rng.sample(sorted(trace), min(count, len(trace))))
 
-        def decide(path: str, domain: decisions.Decision) -> Scalar:
+        def decide(path: str, domain: Decision) -> Scalar:
             if path in chosen:
-                return decisions.redraw(domain, trace[path], rng)
+                return redraw(domain, trace[path], rng)
             return trace[path] if path in trace else domain.draw(rng)
 
         return self.resolve(decide)
@@ -90,7 +121,7 @@ class Space:
     def crossover(self, one: Trace, other: Trace, rng: Random) -> tuple[Architecture, Trace]:
         """Mix two traces: each decision from either parent, or from the one in which it is active."""
 
-        def decide(path: str, domain: decisions.Decision) -> Scalar:
+        def decide(path: str, domain: Decision) -> Scalar:
             holders = [parent for parent in (one, other) if path in parent]
             return rng.choice(holders)[path] if holders else domain.draw(rng)
 

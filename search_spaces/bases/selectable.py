@@ -10,7 +10,7 @@ layer from phase to phase and prunes it in the end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +46,7 @@ class Selectable(nn.Module):
         self.register_buffer("barred", torch.zeros(len(self.counts)))
 
     def forward(self, x: Tensor, dim: int = -1) -> Tensor:
-        place = dim % (x.ndim + 1)
-        gates = self.gates().to(x.dtype)
-        return torch.cat([gate * basis(x, place) for gate, basis in zip(gates, self.bases, strict=True)], place)
+        return side_by_side(x, self.bases, self.gates(), dim)
 
     def gates(self) -> Tensor:
         """Return the weights of the candidates [candidates], which add up to 1; a chosen one has exactly 1."""
@@ -64,3 +62,9 @@ class Selectable(nn.Module):
         """The candidate that was chosen, or None."""
         left = (self.barred == 0).nonzero().flatten().tolist()
         return left[0] if len(left) == 1 else None
+
+
+def side_by_side(x: Tensor, bases: Iterable[nn.Module], gates: Tensor, dim: int) -> Tensor:
+    """Return [g_1·b¹(x), g_2·b²(x), ...] along a new dimension at `dim`."""
+    place = dim % (x.ndim + 1)
+    return torch.cat([gate.to(x.dtype) * basis(x, place) for gate, basis in zip(gates, bases, strict=True)], place)

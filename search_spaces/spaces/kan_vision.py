@@ -7,6 +7,9 @@ classifies it. Works for any input from 8x8 up.
 Each layer is told the gain of the function before it, 1/E[f(z)²]: that of the stage's activation from the second
 block on where the wiring is plain, and of the identity after the convolution that begins a stage and after the other
 wirings, which hand on their input beside the activation.
+
+Widths, depths and the number of stages may be mixtures too. Then everything is built at the largest, and each possible
+number of stages has a head of its own.
 """
 
 from __future__ import annotations
@@ -16,8 +19,10 @@ from collections import OrderedDict
 from torch import nn
 
 from search_spaces.activations.recurrent_rational import share
-from search_spaces.decisions import Architecture, Choice, Integer, Real, Repeat, Struct, changeable
+from search_spaces.decisions import Architecture, Choice, Integer, Real, Repeat, Struct, changeable, mixable
 from search_spaces.layers.convolution import LINEAR, convolution
+from search_spaces.mixtures.answers import MIXTURE, Mixture
+from search_spaces.mixtures.sizes import gated, items, largest, lengths, masked
 from search_spaces.moments import gain
 from search_spaces.registry import Entry, add, choice, make
 from search_spaces.space import Signature, Space
@@ -28,8 +33,8 @@ SMALLEST = 8
 HALVED_FROM = 4
 
 STAGE = Struct(
-    depth=Integer(1, 3),
-    width=Integer(8, 48, step=8),
+    depth=mixable(Integer(1, 3)),
+    width=mixable(Integer(8, 48, step=8)),
     layer=choice("layer"),
     norm=choice("norm"),
     activation=choice("activation"),
@@ -38,8 +43,8 @@ STAGE = Struct(
 )
 
 NETWORK = Struct(
-    stem=Struct(layer=choice("stem"), width=Integer(8, 32, step=8), norm=choice("norm")),
-    stages=Repeat(STAGE, 1, 4),
+    stem=Struct(layer=choice("stem"), width=mixable(Integer(8, 32, step=8)), norm=choice("norm")),
+    stages=mixable(Repeat(STAGE, 1, 4)),
     head=Struct(pool=choice("pool"), dropout=Real(0.0, 0.5), layer=choice("head")),
 )
 
@@ -62,6 +67,13 @@ TRAINING = Struct(
     augmentation=Choice("none", "shift", mixup=Struct(alpha=changeable(Real(0.1, 1.0)))),
 )
 
+MIXTURES = {
+    "network.stages[*].depth": MIXTURE,
+    "network.stages[*].layer": Mixture("conv2d", "depthwise_separable", "kan_linear"),
+    "network.stages[*].activation": Mixture("gelu", "relu", "silu"),
+    "network.stages[*].wiring": MIXTURE,
+}
+
 
 def build(architecture: Architecture, signature: Signature) -> nn.Module:
     """Build the network: [batch, channels, height, width] to logits [batch, classes].
@@ -74,38 +86,44 @@ def build(architecture: Architecture, signature: Signature) -> nn.Module:
         raise ValueError(f"kan_vision needs inputs of 8x8 or more, but got {height}x{width}")
     stride = 4 if min(height, width) >= 128 else 2 if min(height, width) >= 64 else 1
     stem = _stem(decided["stem"], channels, stride)
-    size, channels, before = _strided((height, width), stride), decided["stem"]["width"], LINEAR
-    stages = []
-    for i, stage in enumerate(decided["stages"]):
-        stride = 2 if i and min(size) >= HALVED_FROM else 1
+    size, channels, before = _strided((height, width), stride), largest(decided["stem"]["width"]), LINEAR
+    stages, ends = [], {}
+    for i, stage in enumerate(items(decided["stages"]), 1):
+        stride = 2 if i > 1 and min(size) >= HALVED_FROM else 1
         built, before = _stage(stage, channels, stride, before)
         stages.append(built)
-        size, channels = _strided(size, stride), stage["width"]
-    head = _head(decided["head"], channels, size, signature.classes)
-    network = nn.Sequential(OrderedDict(stem=stem, stages=nn.Sequential(*stages), head=head))
+        size, channels = _strided(size, stride), largest(stage["width"])
+        ends[i] = channels, size
+    heads = {n: _head(decided["head"], *ends[n], signature.classes) for n in lengths(decided["stages"])}
+    parts = OrderedDict[str, nn.Module](stem=stem, stages=nn.Sequential(gated(stages, decided["stages"], ends=heads)))
+    if len(heads) == 1:
+        parts["head"] = heads.popitem()[1]
+    network = nn.Sequential(parts)
     share(network)
     return network
 
 
 def _stem(decided: Architecture, channels: int, stride: int) -> nn.Module:
-    width = decided["width"]
-    return nn.Sequential(
-        make("stem", decided["layer"], channels, width, stride, LINEAR), make("norm", decided["norm"], width)
-    )
+    width = largest(decided["width"])
+    stem = make("stem", decided["layer"], channels, width, stride, LINEAR)
+    return masked(nn.Sequential(stem, make("norm", decided["norm"], width)), decided["width"])
 
 
 def _stage(decided: Architecture, channels: int, stride: int, before: float) -> tuple[nn.Module, float]:
     """Build a stage after maps of `channels` and gain `before`; return it with the gain that it leaves behind."""
-    width, parts = decided["width"], []
-    if stride > 1 or channels != width:
-        entry = convolution(channels, width, 3, stride=stride, gain=before)
-        parts, before = [nn.Sequential(entry, make("norm", decided["norm"], width))], LINEAR
+    width, parts, blocks = largest(decided["width"]), OrderedDict[str, nn.Module](), []
+    if stride > 1 or channels != decided["width"]:
+        entry = nn.Sequential(
+            convolution(channels, width, 3, stride=stride, gain=before), make("norm", decided["norm"], width)
+        )
+        parts["entry"], before = masked(entry, decided["width"]), LINEAR
     plain = decided["wiring"] == "plain"
     after = gain(make("activation", decided["activation"], width), width) if plain else LINEAR
-    for _ in range(decided["depth"]):
-        parts.append(make("wiring", decided["wiring"], _block(decided, width, before), width))
+    for _ in range(largest(decided["depth"])):
+        block = make("wiring", decided["wiring"], _block(decided, width, before), width)
+        blocks.append(masked(block, decided["width"]))
         before = after
-    stage = nn.Sequential(*parts)
+    stage = nn.Sequential(parts | gated(blocks, decided["depth"], "block{}"))
     make("sparsity", decided["sparsity"])(stage)
     return stage, before
 
@@ -128,5 +146,5 @@ def _strided(size: Size, stride: int) -> Size:
     return -(-size[0] // stride), -(-size[1] // stride)
 
 
-SPACE = Space("kan_vision", SUMMARY, Struct(network=NETWORK, training=TRAINING), build)
+SPACE = Space("kan_vision", SUMMARY, Struct(network=NETWORK, training=TRAINING), build, mixtures=MIXTURES)
 add(Entry("space", SPACE.name, lambda: SPACE, SUMMARY))
