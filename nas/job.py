@@ -43,6 +43,7 @@ class Job:
     pauses: frozenset[int] = frozenset()
     folder: Path = Path(".")
     device: str = "cpu"
+    only: tuple[str, ...] = ()
     method: Method | None = None
 
 
@@ -55,6 +56,14 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Found:
+    """An architecture that a supernet led to, and its validation accuracy with inherited weights where it has any."""
+
+    architecture: Architecture
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a trial ended: the value of every objective, and the files it left in its folder.
 
@@ -63,7 +72,7 @@ class Outcome:
 
     values: dict[str, float]
     artifacts: dict[str, Path] = field(default_factory=dict)
-    found: tuple[Architecture, ...] = ()
+    found: tuple[Found, ...] = ()
 
 
 Evaluation = Generator[Report, None, Outcome]

@@ -21,7 +21,7 @@ from nas.job import Outcome, Report, Scored
 from nas.objectives import Objective
 from nas.plans import Bench, Plan, Screening, Ticket
 from nas.schedules import Verdict
-from nas.store import State, Store, Writer
+from nas.store import Ledger, State, Writer
 from nas.training.names import CHECKPOINT
 
 TICK = 0.5
@@ -81,7 +81,7 @@ class Loop:
     """One run over a plan's trials."""
 
     def __init__(
-        self, store: Store, study: int, bench: Bench, plan: Plan, executor: Executor, progress: Progress, watch: Watch
+        self, store: Ledger, study: int, bench: Bench, plan: Plan, executor: Executor, progress: Progress, watch: Watch
     ) -> None:
         self._store = store
         self._study = study

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console, Group
@@ -14,11 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.loop import Progress, Watch
+from nas.plans.search import strategy_of
 from nas.store import State
+from nas.strategies import Finder
 from nas.study import Study
 from nas.tables import duration, figure
+from nas.training.names import STRENGTH
 
 PLAIN_EVERY = 5.0
+SHOWN = 8
 
 
 @contextmanager
@@ -30,6 +34,9 @@ def watching(study: Study, *, silent: bool = False) -> Iterator[Watch]:
     head += "" if settings.schedule == "none" else f" with {settings.schedule}"
     epochs = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
     head += f", {epochs} a trial" if settings.schedule == "none" else f", up to {epochs} a trial"
+    strategy = strategy_of(settings, study.space)
+    if isinstance(strategy, Finder):
+        head += f"\n{strategy.plan}"
     if silent:
         yield lambda progress: None
     elif console.is_terminal:
@@ -58,6 +65,7 @@ class Lines:
         parts += [f"{count} {state.lower()}" for state, count in sorted(progress.counts.items())]
         parts += [f"{len(progress.running)} running"] if progress.running else []
         parts += [f"best {name} {figure(name, value)} (trial {n})" for name, (value, n) in progress.best.items()]
+        parts += [f"supernet {number}: {_supernet(metrics)}" for number, metrics in sorted(progress.supernets.items())]
         if progress.left is not None and not ended:
             parts.append(f"about {duration(progress.left)} left")
         print(" · ".join(parts), file=sys.stderr, flush=True)
@@ -77,9 +85,32 @@ def _picture(progress: Progress) -> Group:
     lines = [Text(" · ".join(states) or "starting workers")]
     if running:
         lines.append(Text("running   " + " · ".join(running), style="cyan"))
+    for number, metrics in sorted(progress.supernets.items()):
+        lines.append(Text(f"supernet {number}  {_supernet(metrics)}", style="magenta"))
+        lines += [Text(f"  {path:<36} {shares}") for path, shares in _strengths(metrics)[:SHOWN]]
     for name, (value, number) in progress.best.items():
         lines.append(Text(f"best {name:<10} {figure(name, value)} (trial {number})", style="green"))
     if progress.last:
         failed = State.FAILED in progress.counts
         lines.append(Text(progress.last, style="red" if failed else "yellow", overflow="ellipsis", no_wrap=True))
     return Group(bar, *lines)
+
+
+def _supernet(metrics: Mapping[str, float]) -> str:
+    """Say how good a supernet is on the validation split, and how undecided."""
+    told = [f"accuracy {metrics['val_accuracy']:.4f}"] if "val_accuracy" in metrics else []
+    told += [f"entropy {metrics['entropy']:.2f}"] if "entropy" in metrics else []
+    return ", ".join(told) or "no accuracy yet"
+
+
+def _strengths(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return each relaxed path with its options, the strongest first."""
+    shares: dict[str, list[tuple[float, str]]] = {}
+    for name, value in metrics.items():
+        if name.startswith(STRENGTH):
+            path, _, option = name.removeprefix(STRENGTH).rpartition("=")
+            shares.setdefault(path, []).append((value, option))
+    return [
+        (path, "  ".join(f"{option} {value:.2f}" for value, option in sorted(each, reverse=True)[:4]))
+        for path, each in shares.items()
+    ]

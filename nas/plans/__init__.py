@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from nas.job import Job, Method, Report, Scored, ScoreJob
+from nas.job import Found, Job, Method, Report, Scored, ScoreJob
 from nas.objectives import Constraint, objective
 from nas.schedules import Verdict
 from nas.settings import Settings
@@ -55,7 +55,7 @@ class Plan(Protocol):
     def ended(self, writer: Writer, ticket: Ticket, state: State, values: Mapping[str, float] | None) -> None:
         """Learn how a trial ended."""
 
-    def found(self, writer: Writer, ticket: Ticket, architectures: Sequence[Architecture]) -> None:
+    def found(self, writer: Writer, ticket: Ticket, found: Sequence[Found]) -> None:
         """Learn what a supernet led to, before it has ended."""
 
 
@@ -101,6 +101,7 @@ class Bench:
             constraints=self.constraints,
             pauses=frozenset() if method else pauses,
             folder=self.folder / f"{number:05d}",
+            only=self.settings.only,
             method=method,
         )
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from nas.job import Report, Scored
+from nas.job import Found, Report, Scored
 from nas.plans import Bench, Screening, Ticket
 from nas.schedules import Verdict
 from nas.store import State, Store, Writer, queries
 from nas.store.queries import TrialRow
-from search_spaces.decisions import Architecture
 
 
 class Confirm:
@@ -53,5 +52,5 @@ class Confirm:
     def ended(self, writer: Writer, ticket: Ticket, state: State, values: Mapping[str, float] | None) -> None:
         """Nothing learns from a confirmation."""
 
-    def found(self, writer: Writer, ticket: Ticket, architectures: Sequence[Architecture]) -> None:
+    def found(self, writer: Writer, ticket: Ticket, found: Sequence[Found]) -> None:
         raise AssertionError("a confirmation trains no supernet")

@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from nas.job import Method, Report, Scored, ScoreJob
+from nas.job import Found, Method, Report, Scored, ScoreJob
 from nas.plans import Bench, Screening, Ticket
 from nas.schedules import Verdict, make_schedule
 from nas.settings import Screen, Settings
 from nas.store import State, Store, Writer, queries
 from nas.strategies import Chooser, Finder, Proposal, Strategy, make_strategy
-from nas.strategies.predictor_guided import Guided
+from nas.strategies.predictor_guided import guided
 from search_spaces.decisions import Architecture, identity
 from search_spaces.limits import limited
-from search_spaces.registry import find
 from search_spaces.space import Space
 
 DUPLICATES = 200
@@ -39,7 +38,7 @@ def strategy_of(settings: Settings, space: Space) -> Strategy:
     if settings.screen is None:
         return made
     screen = Screen.parse(settings.screen)
-    return Guided(made, settings.seed, (find("predictor", screen.predictor).name,), screen.count)
+    return guided(made, part, len(settings.objectives), settings.seed, screen.predictor, screen.count)
 
 
 class Search:
@@ -112,8 +111,13 @@ class Search:
             self._supernet_ended(state)
         self._learn(ticket.turn, ticket.row, state, values)
 
-    def found(self, writer: Writer, ticket: Ticket, architectures: Sequence[Architecture]) -> None:
-        writer.event("found", {"turn": ticket.turn, "architectures": list(architectures)}, ticket.row)
+    def found(self, writer: Writer, ticket: Ticket, found: Sequence[Found]) -> None:
+        architectures = [each.architecture for each in found]
+        writer.event("found", {"turn": ticket.turn, "architectures": architectures}, ticket.row)
+        assert ticket.job.method is not None
+        for each in found:
+            if each.accuracy is not None:
+                writer.score(identity(each.architecture), ticket.job.method.name, each.accuracy, 0.0)
         assert isinstance(self._strategy, Finder)
         self._strategy.found(ticket.turn, architectures)
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nas.job import Evaluation, Infeasible, Job, Outcome, Report
+from nas.methods import follow
 from nas.objectives import Constraint, objective
 from nas.tasks import Task, find_task
 from nas.training import checkpoint
@@ -61,9 +62,11 @@ def build(job: Job, task: Task) -> nn.Module:
 
 def _evaluate(job: Job) -> Evaluation:
     task = find_task(job.task, job.split_seed)
+    if job.method is not None:
+        return (yield from follow(job, task))
     network = build(job, task)
     objectives = [objective(name) for name in job.objectives]
-    state, measured = _resume(job, task)
+    state, measured = resumed(job, _identity(job, task))
     wanted = [o.name for o in objectives if o.cheap] + [c.name for c in job.constraints]
     measured |= measure((name for name in wanted if name not in measured), network, task, job.device)
     yield Report(0, dict(measured))
@@ -77,13 +80,13 @@ def _evaluate(job: Job) -> Evaluation:
     return Outcome(values, {"weights": weights})
 
 
-def _resume(job: Job, task: Task) -> tuple[State | None, dict[str, float]]:
+def resumed(job: Job, whose: str) -> tuple[State | None, dict[str, float]]:
     """Return the state and the measures in the folder's checkpoint; None and no measures where there is none."""
     path = job.folder / CHECKPOINT
     if not path.exists():
         return None, {}
     try:
-        return checkpoint.load(path, _identity(job, task))
+        return checkpoint.load(path, whose)
     except checkpoint.DamagedCheckpointError as error:
         log.warning("trial %d starts anew: %s", job.trial, error)
         return None, {}
@@ -100,7 +103,9 @@ def _train(
         checkpoint.save(job.folder / CHECKPOINT, whose, measured, state)
 
     metrics: dict[str, float] = {}
-    for report in train(network, task, job.architecture["training"], job.epochs, job.seed, job.device, state, keep):
+    for report in train(
+        network, task, job.architecture.get("training", {}), job.epochs, job.seed, job.device, state, keep
+    ):
         metrics = report.metrics
         yield report
     return metrics

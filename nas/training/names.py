@@ -2,3 +2,4 @@
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
+STRENGTH = "strength/"

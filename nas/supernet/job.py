@@ -1,0 +1,84 @@
+"""The training of a supernet, and the search in it, as a worker's job."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from nas.job import Evaluation, Found, Job, Outcome, Report, ScoreJob
+from nas.screening import score_proposal
+from nas.supernet.bank import Supernet
+from nas.supernet.search import SubnetSettings, Subnetwork, measured, subnet_search
+from nas.supernet.storing import load, save
+from nas.supernet.training import SupernetSettings, train_supernet
+from nas.tasks import Task
+from nas.training import checkpoint
+from nas.training.evaluate import resumed
+from nas.training.loop import State
+from nas.training.names import CHECKPOINT
+from nas.training.seeding import derive
+from search_spaces.decisions import Architecture
+from search_spaces.limits import limited
+from search_spaces.space import Space, find_space
+
+WEIGHTS = "supernet.safetensors"
+TRAINING = ("optimizer", "rate", "momentum", "weight_decay", "batch", "between", "distilled")
+
+
+def evaluate(job: Job, task: Task) -> Evaluation:
+    """Train a supernet, or read one that is there, and search it; leaves the supernet as a file."""
+    assert job.method is not None
+    options, whole = job.method.options, find_space(job.space)
+    part = limited(whole, job.only)
+    if options.get("supernet"):
+        files: dict[str, Path] = {}
+        supernet = load(Path(options["supernet"]), whole, task, job.device)
+    else:
+        supernet = Supernet(whole, task, derive(job.seed, "supernet"), job.device)
+        yield from _train(job, task, supernet, part)
+        save(supernet, job.folder / WEIGHTS)
+        files = {"supernet": job.folder / WEIGHTS}
+    return Outcome({}, files, tuple(_found(each) for each in _search(job, supernet, part)))
+
+
+def _train(job: Job, task: Task, supernet: Supernet, part: Space) -> Iterator[Report]:
+    assert job.method is not None
+    options = job.method.options
+    settings = SupernetSettings(rule=options["rule"], **{name: options[name] for name in TRAINING if name in options})
+    whose = checkpoint.trial_identity([vars(job.method), job.only], task.content, job.seed, options["epochs"])
+    state, _ = resumed(job, whose)
+    job.folder.mkdir(parents=True, exist_ok=True)
+
+    def keep(state: State) -> None:
+        checkpoint.save(job.folder / CHECKPOINT, whose, {}, state)
+
+    yield from train_supernet(supernet, options["epochs"], settings, within=part, state=state, keep=keep)
+
+
+def _search(job: Job, supernet: Supernet, part: Space) -> list[Subnetwork]:
+    """Search for small error and small cost, and return what was evaluated, the most promising first."""
+    assert job.method is not None
+    options = job.method.options
+    targets = [measured(supernet, name) for name in options["targets"].split("+")]
+    settings = SubnetSettings(
+        evaluations=options["evaluations"], population=options["population"], seed=derive(job.seed, "subnets")
+    )
+    names = [name for name in options["predictors"].split("+") if name]
+    predictors = [_predictor(name, job) for name in names]
+    return subnet_search(supernet, targets, settings, predictors, within=part).promising()
+
+
+def _predictor(name: str, job: Job) -> Callable[[Architecture], float]:
+    """Return a zero-cost predictor as a function of architectures; what cannot be scored is the worst."""
+    asked = ScoreJob((name,), (), job.seed, job.space, job.task, job.split_seed, ())
+
+    def scored(architecture: Architecture) -> float:
+        value, _ = score_proposal(asked, architecture, name)
+        return -math.inf if value is None else value
+
+    return scored
+
+
+def _found(each: Subnetwork) -> Found:
+    return Found(each.architecture, each.accuracy)
