@@ -27,8 +27,9 @@ _PUBLIC = {
     "load": "nas.export",
     "open_study": "nas.study",
     "search": "nas.study",
+    "simulate": "nas.simulation",
 }
-__all__ = ["Settings", "Store", "Study", "load", "open_study", "search"]
+__all__ = ["Settings", "Store", "Study", "load", "open_study", "search", "simulate"]
 
 
 def __getattr__(name: str) -> Any:

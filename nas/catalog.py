@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import UserError
+from nas.strategies import FEATURES
 from search_spaces import decisions, registry
 from search_spaces.decisions import Choice, Domain, Repeat, Struct
 from search_spaces.registry import Entry, UnknownName
@@ -83,8 +84,10 @@ def arguments(entry: Entry) -> list[Option]:
 
 
 def supports(entry: Entry) -> dict[str, bool] | None:
-    """Say which number types and transformations a component works with; None for what is no component."""
-    return None if entry.kind in NOT_MODULES else {each: each not in entry.lacks for each in SUPPORTS}
+    """Say which number types and transformations a component works with, or what a strategy does; else None."""
+    if entry.kind in NOT_MODULES and entry.kind != "strategy":
+        return None
+    return {each: each not in entry.lacks for each in (FEATURES if entry.kind == "strategy" else SUPPORTS)}
 
 
 def about(entry: Entry) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from nas.comparison.command import bench
 from nas.errors import UserError
 from nas.settings import Settings
 from search_spaces.decisions import DecisionError
@@ -39,7 +40,18 @@ StoreUrl = Annotated[str, typer.Option("--store", envvar="NAS_STORE", help="Wher
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 Workers = Annotated[
-    int | None, typer.Option("--workers", "-w", help="Trials at a time (default: one a GPU, or one a core).")
+    int | None,
+    typer.Option("--workers", "-w", help="Trials at a time (default: one a GPU, or one a core; simulated: 1)."),
+]
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor", help="auto, inline, ray, or simulated for results that are looked up.", metavar="EXECUTOR"
+    ),
+]
+TrialSeconds = Annotated[
+    str | None,
+    typer.Option(help="What a simulated training takes: 2, or 1:5 for a random time (default: as the table says)."),
 ]
 Name = Annotated[str, typer.Argument(help="The study's name.", metavar="STUDY")]
 SQLITE = "sqlite:///nas.db"
@@ -67,18 +79,27 @@ nas search --objective accuracy --objective latency --constraint "params<=200000
 
 nas search --strategy nsga2 --schedule none --workers 2 --epochs 8 --seed 1 --study first
 
-nas search --screen gradsign:8 --only 'network.stages[*].layer=conv2d,kan_conv2d' --trials 50""",
+nas search --screen gradsign:8 --only 'network.stages[*].layer=conv2d,kan_conv2d' --trials 50
+
+nas search --space digits_bench --task table:digits_bench --workers 16 --trials 200""",
 )
 def search(
     space: Annotated[str, typer.Option(help="The search space (see `nas spaces`).")] = USUAL.space,
-    task: Annotated[str, typer.Option(help="What the networks are trained for.")] = USUAL.task,
+    task: Annotated[
+        str, typer.Option(help="What the networks are trained for, or where results are looked up: table:PATH.")
+    ] = USUAL.task,
     objective: Annotated[
         list[str] | None,
-        typer.Option(help="What to optimise; several give a Pareto front (default: accuracy and params)."),
+        typer.Option(
+            help="What to optimise; several give a Pareto front (default: accuracy and params). "
+            "Another column of a table: max:COLUMN or min:COLUMN."
+        ),
     ] = None,
     constraint: Annotated[list[str] | None, typer.Option(help="A bound such as 'params<=200000'.")] = None,
     trials: Annotated[int, typer.Option(help="How many architectures to judge.")] = USUAL.trials,
-    epochs: Annotated[int, typer.Option(help="Epochs of a full training.")] = USUAL.epochs,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of a full training (default: 8, or all that a table has).")
+    ] = None,
     strategy: Annotated[str, typer.Option(help="What proposes (see `nas catalog strategy`).")] = USUAL.strategy,
     strategy_option: Annotated[
         list[str] | None, typer.Option(help="Another value of one of its options.", metavar="OPTION=VALUE")
@@ -95,8 +116,10 @@ def search(
         str | None, typer.Option(help="Score several proposals untrained and train the best: gradsign:8.")
     ] = None,
     workers: Workers = None,
+    executor: ExecutorName = "auto",
+    trial_seconds: TrialSeconds = None,
     seed: Annotated[
-        int, typer.Option(help="Of the search: with one worker, the same seed gives the same study.")
+        int, typer.Option(help="Of the search: with one worker, or simulated, the same seed gives the same study.")
     ] = USUAL.seed,
     split_seed: Annotated[int, typer.Option(help="Of the split into train, validation and test.")] = USUAL.split_seed,
     study: Annotated[str | None, typer.Option(help="The study's name; a readable one is made up.")] = None,
@@ -109,8 +132,10 @@ def search(
     Ends with the Pareto front and what to type next. Ctrl-C keeps everything; `nas resume` goes on.
     """
     from nas.catalog import read_settings
+    from nas.checking import check, check_executor, usual_epochs
+    from nas.execution.simulated import read_seconds
     from nas.store import Store
-    from nas.study import Study, check
+    from nas.study import Study
     from search_spaces.registry import find
 
     settings = Settings(
@@ -124,13 +149,15 @@ def search(
         screen=screen,
         only=tuple(only or ()),
         trials=trials,
-        epochs=epochs,
+        epochs=usual_epochs(task, space) if epochs is None else epochs,
         seed=seed,
         split_seed=split_seed,
     )
     check(settings, study)
-    _check_workers(workers)
-    _run(Study.create(Store.open(store, create=True), settings, study), workers, as_json, quiet)
+    seconds = read_seconds(trial_seconds)
+    check_executor(task, executor, workers, seconds)
+    made = Study.create(Store.open(store, create=True), settings, study)
+    _run(made, as_json, quiet, kind=executor, workers=workers, seconds=seconds)
 
 
 @app.command(rich_help_panel="Search", epilog="[bold]Example[/bold]\n\nnas resume first --trials 200")
@@ -138,20 +165,26 @@ def resume(
     name: Name,
     trials: Annotated[int | None, typer.Option(help="A new, larger number of trials.")] = None,
     workers: Workers = None,
+    executor: ExecutorName = "auto",
+    trial_seconds: TrialSeconds = None,
     store: StoreUrl = SQLITE,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Go on with a study that was interrupted, or give it more trials."""
+    from nas.checking import check_executor
+    from nas.execution.simulated import read_seconds
     from nas.settings import SettingsError
 
     _check_workers(workers)
     if trials is not None and trials < 1:
         raise SettingsError(f"--trials {trials} is not allowed: it must be at least 1")
     study = _open(name, store)
+    seconds = read_seconds(trial_seconds)
+    check_executor(study.settings.task, executor, workers, seconds)
     if trials is not None:
         study.extend(trials)
-    _run(study, workers, as_json, quiet)
+    _run(study, as_json, quiet, kind=executor, workers=workers, seconds=seconds)
 
 
 @app.command(rich_help_panel="Search", epilog="[bold]Example[/bold]\n\nnas confirm first --top 3 --repeats 3")
@@ -174,6 +207,7 @@ def confirm(
 
     _check_workers(workers)
     study = _open(name, store)
+    study.require_training("confirm")
     with _interruptible(f"nas confirm {name} --top {top} --repeats {repeats}", study):
         with watching(study, silent=as_json or quiet) as watch:
             leaders = study.confirm(make_executor(workers), top, repeats, watch)
@@ -257,6 +291,7 @@ def export(
     from nas.store import StoreError
 
     study = _open(name, store)
+    study.require_training("export")
     if trial is None:
         leaders = study.leaders(1)
         if not leaders:
@@ -346,6 +381,7 @@ nas catalog basis
 nas catalog show bspline --set order=2 --output bspline.svg""",
 )
 app.add_typer(catalog, name="catalog", rich_help_panel="What there is")
+app.add_typer(bench, name="bench", rich_help_panel="Search")
 
 
 @catalog.callback()
@@ -454,15 +490,15 @@ def _check_workers(workers: int | None) -> None:
         raise SettingsError(f"--workers {workers} is not allowed: it must be at least 1")
 
 
-def _run(study: Study, workers: int | None, as_json: bool, quiet: bool) -> None:
+def _run(study: Study, as_json: bool, quiet: bool, **executor: Any) -> None:
     from nas import records, tables
     from nas.store import State
-    from nas.study import make_executor
+    from nas.study import executor_of
     from nas.watching import watching
 
     with _interruptible(f"nas resume {study.name}", study):
         with watching(study, silent=as_json or quiet) as watch:
-            progress = study.run(make_executor(workers), watch)
+            progress = study.run(executor_of(study, **executor), watch)
     if as_json:
         _print_json(
             records.study_record(study.store, study.row) | {"front": records.leader_records(study, study.front())}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nas.errors import UserError
@@ -18,6 +18,10 @@ from search_spaces.registry import Entry, add, find
 
 class ConstraintError(UserError):
     """A constraint that does not parse."""
+
+
+class ObjectiveError(UserError):
+    """An objective that a search must not have."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,31 @@ for _objective in (ACCURACY, LOSS, PARAMS, FLOPS, LATENCY, MEMORY):
     add(Entry("objective", _objective.name, lambda o=_objective: o, _objective.summary))
 
 
+UNSEEN = "test"
+
+
 def objective(name: str) -> Objective:
-    """Return a registered objective; raises UnknownName with the nearest names."""
+    """Return a registered objective, or the one that `min:COLUMN` or `max:COLUMN` reads from a table.
+
+    Raises UnknownName with the nearest names, and ObjectiveError for a column of test data.
+    """
+    way, colon, column = name.partition(":")
+    if colon and way in ("min", "max"):
+        if not column or column.strip() != column:
+            raise ObjectiveError(f"--objective {name!r} names no column: write it as {way}:COLUMN")
+        if unseen(column):
+            raise ObjectiveError(
+                f"--objective {name!r} is not allowed, because a search never sees test data: "
+                f"choose a column that does not begin with {UNSEEN!r}"
+            )
+        return Objective(name, way == "max", "", f"column {column} of a table", column)
     made: Objective = find("objective", name).make()
     return made
+
+
+def unseen(column: str) -> bool:
+    """Say whether a column of a table is test data, which is for reports alone."""
+    return column.lower().startswith(UNSEEN)
 
 
 _LIMITS = {"<=": operator.le, ">=": operator.ge}
@@ -92,3 +117,13 @@ class Constraint:
 
     def __str__(self) -> str:
         return f"{self.name}{self.relation}{self.bound:.15g}"
+
+
+def broken(constraints: Iterable[Constraint], measured: Mapping[str, float]) -> str | None:
+    """Say how the measured values break the first constraint that they break; None where all hold."""
+    for constraint in constraints:
+        if not constraint.holds(measured):
+            value = measured[constraint.name]
+            shown = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+            return f"{constraint.name} {shown} breaks {constraint}"
+    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -13,24 +12,23 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from nas import pareto
+from nas.checking import check as check
+from nas.checking import check_executor, usual_epochs
 from nas.execution import Executor
+from nas.execution.simulated import CLOCK, Seconds, VirtualWorkers
 from nas.loop import Loop, Progress, Watch
-from nas.objectives import Constraint, Objective, objective
+from nas.objectives import Objective, objective
 from nas.plans import Bench
 from nas.plans.confirm import Confirm
-from nas.plans.search import Search, strategy_of
-from nas.schedules import make_schedule
+from nas.plans.search import Search
 from nas.settings import Settings, SettingsError
 from nas.store import State, Store, StoreError, queries
 from nas.store.queries import Page, Spread, TrialRow
-from nas.strategies import refuse
-from search_spaces.registry import find
+from nas.tasks import TaskError, find_content, find_lookup, looked_up
 from search_spaces.space import Space, find_space
 
 if TYPE_CHECKING:
     import pandas
-
-NAME = r"\w[\w-]{0,59}"
 
 
 class Study:
@@ -93,20 +91,26 @@ class Study:
                     f"space {self.settings.space!r} is not the one that study {self.name!r} began with: "
                     "start a new study"
                 )
+            if isinstance(executor, VirtualWorkers):
+                self._set_clock(executor)
             bench = self._bench(content)
             plan = Search(bench, self.space)
             plan.replay(self.store, self.row.id)
             progress = self._progress(self.settings.trials)
             Loop(self.store, self.row.id, bench, plan, executor, progress, watch).run()
-            if plan.exhausted:
-                progress.last = plan.exhausted
+            if progress.done < self.settings.trials:
+                progress.last = plan.exhausted or f"strategy {self.settings.strategy} has nothing more to propose"
         self.row = queries.study(self.store, self.name)
         return progress
 
     def confirm(
         self, executor: Executor, top: int = 3, repeats: int = 3, watch: Watch = lambda progress: None
     ) -> list[TrialRow]:
-        """Train the leaders anew, each `repeats` times with fresh seeds, and return them."""
+        """Train the leaders anew, each `repeats` times with fresh seeds, and return them.
+
+        Raises TaskError for a study whose results were looked up.
+        """
+        self.require_training("confirm")
         with closing(executor), self.store.driving(self.name):
             leaders = self.leaders(top)
             if not leaders:
@@ -163,9 +167,13 @@ class Study:
         return pandas.DataFrame([record(row) for row in self.trials()])
 
     def export(self, number: int, output: str | Path) -> Path:
-        """Write a trial's network to a new folder: weights, architecture and card; raises ExportError or StoreError."""
+        """Write a trial's network to a new folder: weights, architecture and card.
+
+        Raises ExportError, StoreError, and TaskError for a study whose results were looked up.
+        """
         from nas.export import export
 
+        self.require_training("export")
         trial = self.trial(number)
         weights = queries.artifacts(self.store, trial.id).get("weights")
         if weights is None:
@@ -195,11 +203,32 @@ class Study:
         )
         return folder
 
+    def require_training(self, command: str) -> None:
+        """Raise TaskError, naming the command that asks, where the study's results were looked up."""
+        if looked_up(self.settings.task):
+            raise TaskError(
+                f"`nas {command}` needs trained networks, but the trials of {self.name!r} were looked up in "
+                f"{self.settings.task} and left no weights: search with a task that trains, such as digits"
+            )
+
+    def _set_clock(self, executor: VirtualWorkers) -> None:
+        """Let a simulation go on at the time where it ended, or note how it begins."""
+        content = executor.content
+        known = self.row.settings.get("simulation", {})
+        if known.get("content", content) != content:
+            raise StoreError(f"{self.settings.task} has changed since study {self.name!r} began: start a new study")
+        if not known:
+            begun = {"workers": len(executor.workers), "seconds": executor.seconds, "content": content}
+            with self.store.writing(self.row.id) as writer:
+                writer.settings(self.row.settings | {"simulation": begun})
+        clocks = queries.metrics_at(self.store, self.row.id, {0}, {CLOCK})
+        under_way = queries.unfinished(self.store, self.row.id, "search")
+        starts = {row.number: clocks[row.id, 0][CLOCK] for row, *_ in under_way if (row.id, 0) in clocks}
+        executor.restore(queries.latest(self.store, self.row.id, CLOCK) or 0.0, starts)
+
     def _bench(self, content: str | None) -> Bench:
         if content is None:
-            from nas.tasks import find_task
-
-            content = find_task(self.settings.task, self.settings.split_seed).content
+            content = find_content(self.settings.task, self.settings.split_seed)
         return Bench(self.settings, content, self.store.folder(self.name))
 
     def _progress(self, total: int) -> Progress:
@@ -211,41 +240,47 @@ class Study:
         return progress
 
 
-def check(settings: Settings, name: str | None = None) -> None:
-    """Refuse settings that name what does not exist or does not go together, and a name that makes no folder."""
-    if name is not None and not re.fullmatch(NAME, name):
-        raise SettingsError(
-            f"--study {name!r} is not allowed: use up to 60 letters, digits, - and _, and no - in front"
+def executor_of(
+    study: Study, kind: str = "auto", workers: int | None = None, seconds: Seconds | None = None
+) -> Executor:
+    """Return the executor for a study: of virtual workers, as it began with, where results are looked up."""
+    check_executor(study.settings.task, kind, workers, seconds)
+    lookup = find_lookup(study.settings.task)
+    if lookup is not None:
+        begun = study.row.settings.get("simulation", {})
+        known = begun.get("seconds")
+        usual = tuple(known) if isinstance(known, list) else known
+        return VirtualWorkers(
+            lookup, study.space, workers or begun.get("workers", 1), usual if seconds is None else seconds
         )
-    space = find_space(settings.space)
-    find("task", settings.task)
-    for name in settings.objectives:
-        objective(name)
-    for text in settings.constraints:
-        Constraint.parse(text)
-    strategy_of(settings, space)
-    needs = {"constraints": settings.constraints[0]} if settings.constraints else {}
-    needs |= {"schedules": f"got {settings.schedule}"} if settings.schedule != "none" else {}
-    refuse(find("strategy", settings.strategy), needs)
-    make_schedule(settings.schedule, settings.epochs)
+    if kind == "ray":
+        return _ray(workers)
+    return make_executor(1 if kind == "inline" else workers)
 
 
 def make_executor(workers: int | None = None) -> Executor:
-    """Return the executor for so many workers: this process for one, Ray for more.
+    """Return the executor for so many workers that train: this process for one, Ray for more.
 
     None: one worker a GPU where there are GPUs, else one a core.
     """
-    gpus = _visible_gpus()
-    count = workers if workers is not None else gpus or len(os.sched_getaffinity(0))
+    count = workers if workers is not None else _usual_workers()
     if count < 1:
         raise SettingsError(f"--workers {count} is not allowed: it must be at least 1")
-    if count == 1:
-        from nas.execution.inline import Inline
+    if count > 1:
+        return _ray(count)
+    from nas.execution.inline import Inline
 
-        return Inline()
+    return Inline()
+
+
+def _ray(workers: int | None) -> Executor:
     from nas.execution.ray import RayWorkers
 
-    return RayWorkers(count, gpus)
+    return RayWorkers(workers if workers is not None else _usual_workers(), _visible_gpus())
+
+
+def _usual_workers() -> int:
+    return _visible_gpus() or len(os.sched_getaffinity(0))
 
 
 def search(
@@ -255,17 +290,22 @@ def search(
     store: str = "sqlite:///nas.db",
     study: str | None = None,
     workers: int | None = None,
+    executor: str = "auto",
+    seconds: Seconds | None = None,
     watch: Watch = lambda progress: None,
     **settings: Any,
 ) -> Study:
     """Search a space for a task and return the study; further settings are those of `nas.Settings`.
 
+    `executor` is auto, inline, ray or simulated; `seconds` is what a simulated training takes, see `VirtualWorkers`.
+
     study = nas.search("kan_vision", "digits", trials=20, epochs=4, workers=2)
     """
-    asked = Settings(space=space, task=task, **settings)
+    asked = Settings(space=space, task=task, **{"epochs": usual_epochs(task, space)} | settings)
     check(asked, study)
+    check_executor(task, executor, workers, seconds)
     made = Study.create(Store.open(store, create=True), asked, study)
-    made.run(make_executor(workers), watch)
+    made.run(executor_of(made, executor, workers, seconds), watch)
     return made
 
 

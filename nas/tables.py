@@ -22,7 +22,9 @@ from nas.records import comparison_records
 from nas.store import State, Store, queries
 from nas.store.queries import Spread, StudyRow, TrialRow
 from nas.study import Study
+from nas.tasks import looked_up
 from search_spaces import decisions
+from search_spaces.mixtures.answers import Mixture
 from search_spaces.registry import Entry
 from search_spaces.space import Space
 
@@ -57,6 +59,7 @@ def print_result(study: Study, progress: Progress) -> None:
     """Print how a search ended, its front, and what to type next."""
     counts = ", ".join(f"{count} {state.lower()}" for state, count in sorted(progress.counts.items()))
     print_leaders(study, study.front(), "Pareto front" if len(study.objectives) > 1 else "Best")
+    print_supernets(study)
     console.print(f"{progress.done} trials ({counts or 'none ended'}) in {duration(progress.seconds)}")
     if progress.last:
         console.print(progress.last, style="yellow", markup=False)
@@ -65,12 +68,12 @@ def print_result(study: Study, progress: Progress) -> None:
     )
     leaders = study.leaders(1)
     if leaders:
+        lines = [f"nas confirm {study.name} --top 3 --repeats 3"]
+        lines += [f"nas export {study.name} --trial {leaders[0].number} --output best/", "nas dashboard"]
+        lines = lines[2:] if looked_up(study.settings.task) else lines
         extra = "" if study.store.is_default else f" --store {shlex.quote(study.store.url)}"
-        console.print("next      " + f"nas confirm {study.name} --top 3 --repeats 3{extra}", markup=False)
-        console.print(
-            "          " + f"nas export {study.name} --trial {leaders[0].number} --output best/{extra}", markup=False
-        )
-        console.print("          " + f"nas dashboard{extra}", markup=False)
+        for head, line in zip(["next      ", *[" " * 10] * 2], lines, strict=False):
+            console.print(f"{head}{line}{extra}", markup=False)
 
 
 def print_leaders(study: Study, leaders: list[TrialRow], title: str) -> None:
@@ -97,7 +100,10 @@ def print_leaders(study: Study, leaders: list[TrialRow], title: str) -> None:
     console.print(table)
     s = study.settings
     missing = sum(row.number not in confirmed for row in leaders)
-    note = f"validation split of seed {s.split_seed}, {s.epochs} epochs, one training each"
+    if looked_up(s.task):
+        console.print(f"looked up in {s.task}", style="dim", markup=False)
+        return
+    note = f"validation split of seed {s.split_seed}, {_epochs(s.epochs)}, one training each"
     console.print(note + (f"; {missing} of {len(leaders)} not confirmed" if missing else ""), style="dim")
 
 
@@ -142,15 +148,33 @@ def print_study(study: Study) -> None:
     counts = ", ".join(f"{count} {state.lower()}" for state, count in sorted(study.row.counts.items()))
     console.print(f"trials {study.row.ended}/{s.trials}: {counts or 'none yet'}")
     print_leaders(study, study.front(), "Pareto front" if len(s.objectives) > 1 else "Best")
+    print_supernets(study)
     bad = queries.Page(states=(State.FAILED, State.INFEASIBLE), sort="number", descending=True, limit=3)
     for row in study.trials(bad):
         console.print(f"trial {row.number} {row.state}: {row.reason}", style="yellow", markup=False)
+
+
+def print_supernets(study: Study, most: int = 5) -> None:
+    """Print the validation accuracy of each supernet beside that of the networks found in it and trained alone."""
+    for row in study.trials(queries.Page(kind="supernet", limit=most)):
+        curve = queries.curves(study.store, row.id).get("val_accuracy", [])
+        own = f"accuracy {curve[-1][1]:.4f} after {_epochs(curve[-1][0])}" if curve else (row.reason or str(row.state))
+        found = [each for each in study.trials() if each.parent == row.number and each.state is State.COMPLETED]
+        alone = [f"trial {each.number} {figure('accuracy', each.values['accuracy'])}" for each in found[:4]]
+        alone = alone if found and "accuracy" in found[0].values else []
+        told = f", found in it and trained alone: {', '.join(alone)}" if alone else ""
+        console.print(f"supernet {row.number}: {own}{told}{' ...' if len(found) > len(alone) else ''}", markup=False)
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def print_trial(study: Study, row: TrialRow) -> None:
     """Print a trial: outcome, decisions, learning curve, attempts."""
     took = f" in {duration(row.ended - row.created)}" if row.ended is not None else ""
     origin = f", a fresh training of trial {row.parent}" if row.kind == "confirm" else ""
+    origin += ", a supernet" if row.kind == "supernet" else ""
     console.print(f"trial {row.number} of {study.name}{origin}: {row.state}{took}, seed {row.seed}", markup=False)
     if row.reason:
         console.print(row.reason, style="yellow", markup=False)
@@ -159,7 +183,8 @@ def print_trial(study: Study, row: TrialRow) -> None:
     for name, value in row.values.items():
         more = f"   confirmed {_spread(name, confirmed[name])}" if name in confirmed else ""
         console.print(f"  {name:<10} {figure(name, value)}{more}")
-    _print_decisions(study, row)
+    if row.architecture:
+        _print_decisions(study, row)
     for name, points in queries.curves(study.store, row.id).items():
         steps = [value for step, value in points if step > 0]
         if len(steps) > 1:
@@ -179,8 +204,14 @@ def _print_decisions(study: Study, row: TrialRow) -> None:
         return
     table = Table(title="Decisions", title_justify="left", show_header=False)
     for path, chosen in trace.items():
-        table.add_row(escape(path), escape(f"{chosen:.4g}" if isinstance(chosen, float) else json.dumps(chosen)))
+        table.add_row(escape(path), escape(_decided(chosen)))
     console.print(table)
+
+
+def _decided(chosen: decisions.Scalar | Mixture) -> str:
+    if isinstance(chosen, Mixture):
+        return "a mixture of " + (", ".join(map(str, chosen.options)) or "all options")
+    return f"{chosen:.4g}" if isinstance(chosen, float) else json.dumps(chosen)
 
 
 def print_comparison(studies: list[Study]) -> None:
@@ -257,15 +288,19 @@ def print_catalog(entries: list[Entry]) -> None:
         table.add_column("name", no_wrap=True)
         table.add_column("what", ratio=3)
         for name in columns:
-            table.add_column(name, ratio=1 if name == "supports" else 2)
+            table.add_column(name, ratio=None if name == "supports" else 2, max_width=WIDEST // 4)
         for entry, facts in shown:
             below = [] if wide else [*facts["options"], *(f"{n}: {t}" for n in ("paper", "supports") for t in facts[n])]
             what = "\n".join([escape(entry.summary), *(f"[dim]{escape(text)}[/]" for text in below)])
             table.add_row(entry.name, what, *(escape("\n".join(facts[name]) or "") for name in columns))
         console.print(table)
-    if any(catalog.supports(entry) for entry in entries):
-        every = f"{', '.join(catalog.SUPPORTS[:-1])} and {catalog.SUPPORTS[-1]}"
-        console.print(f"where nothing else is said, a component supports {every}", style="dim", markup=False)
+    supported = {
+        "strategy" if entry.kind == "strategy" else "component": ", ".join(features)
+        for entry in entries
+        if (features := catalog.supports(entry))
+    }
+    for what, names in supported.items():
+        console.print(f"where nothing else is said, a {what} supports {names}", style="dim", markup=False)
     console.print("more on one of them: nas catalog show NAME", style="dim", markup=False)
 
 

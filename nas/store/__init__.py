@@ -1,6 +1,7 @@
 """The store: every fact of every study, in SQL."""
 
 from nas.store.models import State
-from nas.store.store import Store, StoreError, Writer
+from nas.store.store import Store, StoreError
+from nas.store.writing import Ledger, Writer
 
-__all__ = ["State", "Store", "StoreError", "Writer"]
+__all__ = ["Ledger", "State", "Store", "StoreError", "Writer"]

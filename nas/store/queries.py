@@ -193,6 +193,13 @@ def metrics_at(
     return dict(result)
 
 
+def latest(store: Store, study: int, name: str) -> float | None:
+    """Return the greatest value that a metric has in a study, None where no trial has it."""
+    query = sa.select(sa.func.max(Metric.value)).join(Trial).where(Trial.study_id == study, Metric.name == name)
+    with store.engine.connect() as connection:
+        return connection.execute(query).scalar()
+
+
 def unfinished(store: Store, study: int, kind: str) -> list[tuple[TrialRow, int, int]]:
     """Return the trials of a kind that have not ended, each with its attempts so far and how many lost their worker."""
     waiting = (State.WAITING, State.RUNNING, State.PAUSED, State.STALE)

@@ -93,10 +93,10 @@ class Store:
         return int(key[0])
 
     @contextmanager
-    def writing(self, study: int) -> Iterator[Writer]:
+    def writing(self, study: int) -> Iterator[SqlWriter]:
         """Write to a study in one transaction; raises StoreError when the file cannot be written to."""
         with self._begun() as connection:
-            yield Writer(connection, study)
+            yield SqlWriter(connection, study)
 
     @contextmanager
     def _begun(self) -> Iterator[Connection]:
@@ -142,8 +142,8 @@ def _locked(handle: IO[str]) -> bool:
     return True
 
 
-class Writer:
-    """What may be written to a study inside one transaction."""
+class SqlWriter:
+    """Writes to a study inside one transaction; a `Writer`."""
 
     def __init__(self, connection: Connection, study: int) -> None:
         self._connection = connection

@@ -10,7 +10,7 @@ from torch import nn
 
 from nas.job import Evaluation, Infeasible, Job, Outcome, Report
 from nas.methods import follow
-from nas.objectives import Constraint, objective
+from nas.objectives import Constraint, broken, objective
 from nas.tasks import Task, find_task
 from nas.training import checkpoint
 from nas.training.loop import State, train
@@ -113,11 +113,8 @@ def _train(
 
 def check(constraints: Iterable[Constraint], measured: Mapping[str, float]) -> None:
     """Raise Infeasible for the first constraint that the measured values break."""
-    for constraint in constraints:
-        if not constraint.holds(measured):
-            value = measured[constraint.name]
-            shown = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
-            raise Infeasible(f"{constraint.name} {shown} breaks {constraint}")
+    if reason := broken(constraints, measured):
+        raise Infeasible(reason)
 
 
 def _identity(job: Job, task: Task) -> str:

@@ -31,6 +31,7 @@ from nas.drawing.curves import Curves
 from nas.drawing.layout import limits, number, spots, ticks
 from nas.drawing.picture import picture
 from nas.drawing.terminal import ROWS, Canvas, Line, draw
+from nas.strategies import FEATURES
 from search_spaces import decisions, registry
 from search_spaces.decisions import Choice, Integer, Real, Struct
 from search_spaces.registry import Entry
@@ -72,7 +73,10 @@ def test_the_record_of_an_entry_is_complete(entry: Entry) -> None:
             decisions.trace_of(domain, option["default"])
         elif isinstance(domain, Choice | Integer | Real):
             decisions.accept(option["name"], domain, option["default"])
-    if entry.kind in catalog.NOT_MODULES:
+    if entry.kind == "strategy":
+        assert list(record["supports"]) == list(FEATURES)
+        assert {name for name, able in record["supports"].items() if not able} == set(entry.lacks)
+    elif entry.kind in catalog.NOT_MODULES:
         assert record["supports"] is None
     else:
         assert list(record["supports"]) == ["float32", "bfloat16", "compile", "export", "vmap"]

@@ -101,6 +101,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 SEARCH = "search --space wide --study new --trials 2 --epochs 1 --schedule none"
+TABLE = "search --space digits_bench --task table:digits_bench --study new --trials 2 --strategy random"
 BAD = {
     "unknown space": (f"{SEARCH} --space kan_vison", "unknown space 'kan_vison': did you mean kan_vision?"),
     "unknown task": (f"{SEARCH} --task digit", "unknown task 'digit': did you mean digits?"),
@@ -108,7 +109,7 @@ BAD = {
     "unknown schedule": (f"{SEARCH} --schedule ahsa", "unknown schedule 'ahsa': did you mean asha?"),
     "unknown objective": (f"{SEARCH} --objective acuracy", "unknown objective 'acuracy': did you mean accuracy?"),
     "unknown predictor": (f"{SEARCH} --screen gradsing:4", "unknown predictor 'gradsing': did you mean gradsign?"),
-    "nothing near": (f"{SEARCH} --strategy zzz", "unknown strategy 'zzz': there are: cmaes, gp, nsga2, random, tpe"),
+    "nothing near": (f"{SEARCH} --strategy zzz", "unknown strategy 'zzz': there are: .*cmaes, .*random, .*tpe"),
     "no trials": (f"{SEARCH} --trials 0", "--trials 0 is not allowed: it must be at least 1"),
     "negative trials": (f"{SEARCH} --trials -4", "--trials -4 is not allowed: it must be at least 1"),
     "words for trials": (f"{SEARCH} --trials many", "'many'.*--help"),
@@ -118,10 +119,23 @@ BAD = {
     "negative workers": (f"{SEARCH} --workers -1", "--workers -1 is not allowed: it must be at least 1"),
     "words for workers": (f"{SEARCH} --workers two", "'two'"),
     "an objective twice": (f"{SEARCH} --objective loss --objective loss", "names loss, loss: name each one once"),
-    "too many objectives": (f"{SEARCH} --strategy cmaes", "'cmaes' does not do several objectives .got 2.: use "),
+    "too many objectives": (
+        f"{SEARCH} --strategy cmaes",
+        "'cmaes' does not do several objectives .got 2.: name one --objective, or use ",
+    ),
     "constraint": (f"{SEARCH} --constraint params<5", "constraint 'params<5' does not parse: write it as 'params<="),
     "trained constraint": (f"{SEARCH} --constraint accuracy>=0.9", "'accuracy>=0.9' is on accuracy, which needs train"),
     "screen": (f"{SEARCH} --screen gradsign", "--screen 'gradsign' does not parse: write a predictor and"),
+    "executor": (f"{SEARCH} --executor rya", "--executor 'rya' is not known: choose one of auto, inline, ray, simu"),
+    "simulated training": (f"{SEARCH} --executor simulated", "looks results up, but task digits trains: use --exec"),
+    "trained table": (f"{TABLE} --executor ray", "--executor ray trains, but table:digits_bench is looked up: use"),
+    "table of another space": (f"{SEARCH} --task table:digits_bench", "nor one for the decisions of wide .*--space"),
+    "no such table": (f"{SEARCH} --task table:no.csv", "table no.csv cannot be opened: No such file or directory"),
+    "no such column": (f"{TABLE} --objective latency", "--objective latency needs a column latency, which table:dig"),
+    "test data": (f"{TABLE} --objective max:test_accuracy", "'max:test_accuracy' is not allowed, because a search n"),
+    "a column of no table": (f"{SEARCH} --objective max:score", "reads a column of a table, but task digits trains"),
+    "bad seconds": (f"{TABLE} --trial-seconds 5:1", "--trial-seconds '5:1' does not parse: write seconds from 0 up"),
+    "real seconds": (f"{SEARCH} --trial-seconds 5", "--trial-seconds are virtual, but task digits trains in real t"),
     "limit": (f"{SEARCH} --only network.width=x", "network.width is limited to 'x', but an integer"),
     "strategy option": (f"{SEARCH} --strategy-option a=1", "strategy tpe has no option 'a'"),
     "study name": (f"{SEARCH} --study a/b", "--study 'a/b' is not allowed: use up to 60 letters, digits"),
@@ -172,6 +186,18 @@ BAD = {
     "no such space": ("spaces kan", "unknown space 'kan'"),
     "no such kind": ("catalog basiss", "unknown kind 'basiss': did you mean basis?"),
 }
+
+
+def test_a_table_is_searched_resumed_and_leaves_no_weights(run: Run) -> None:
+    command = f"{TABLE} --workers 3 --trial-seconds 1:4 --schedule asha --quiet"
+    assert run(*command.split()).code == 0
+    made = run(*"resume new --trials 9 --json".split()).json
+    assert made["settings"]["epochs"] == 5 and made["settings"]["trials"] == 9
+    assert sum(made["trials"].values()) == 9 and set(made["trials"]) <= {"COMPLETED", "STOPPED"}
+    assert made["settings"]["simulation"] | {"content": ""} == {"workers": 3, "seconds": [1, 4], "content": ""}
+    for command in ("confirm new", "export new --output best"):
+        ran = run(*command.split())
+        assert ran.code == 2 and "left no weights: search with a task that trains" in ran.err
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -1,0 +1,183 @@
+"""The executor on a virtual clock: any number of workers, results that are looked up, and no time spent waiting.
+
+Events come in the order of virtual time, at equal times in the order in which their jobs were given. Every report
+carries the metric `clock`, the virtual seconds since the study began. What a worker says at one instant comes in one
+answer, so that the driver acts on it before it hears of another worker. Nothing depends on the real clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from random import Random
+
+from nas.execution import Event, Problem, Steps
+from nas.job import Evaluation, Infeasible, Job, Outcome, Report, Scored, ScoreJob
+from nas.lookup import follow
+from nas.objectives import broken
+from nas.schedules import Verdict
+from nas.settings import SettingsError
+from nas.tasks import Known, Lookup
+from search_spaces.decisions import Architecture
+from search_spaces.space import Space
+
+Seconds = float | tuple[float, float]
+CLOCK = "clock"
+USUAL_SECONDS = 1.0
+
+
+def read_seconds(text: str | None) -> Seconds | None:
+    """Read `2`, or the range `1:5`; raises SettingsError."""
+    try:
+        ends = [float(end) for end in text.split(":")] if text is not None else []
+    except ValueError:
+        ends = [math.nan]
+    if len(ends) > 2 or not all(0 <= end < math.inf for end in ends) or ends != sorted(ends):
+        raise SettingsError(
+            f"--trial-seconds {text!r} does not parse: write seconds from 0 up, as 2, or a range, as 1:5"
+        )
+    return None if not ends else ends[0] if len(ends) == 1 else (ends[0], ends[1])
+
+
+@dataclass
+class Running:
+    """A job on a worker: its next step is due at a virtual time."""
+
+    job: Job
+    order: int
+    due: float
+    steps: Steps = field(init=False)
+    next: Report | Outcome | Problem = field(init=False)
+    seconds: dict[int, float] = field(default_factory=dict)
+
+
+class VirtualWorkers:
+    """So many workers that look results up.
+
+    `seconds` is what a full training takes, spread evenly over its epochs, or the range from which each trial's is
+    drawn by its seed; None: what the results say themselves, and 1 where they say nothing. A run that goes on gives
+    the `starts` of the trials that were under way, by number, and the time `now`.
+    """
+
+    device = "simulated"
+
+    def __init__(self, lookup: Lookup, space: Space, workers: int = 1, seconds: Seconds | None = None) -> None:
+        if workers < 1:
+            raise SettingsError(f"--workers {workers} is not allowed: it must be at least 1")
+        if seconds is not None:
+            read_seconds(":".join(map(str, seconds)) if isinstance(seconds, tuple) else str(seconds))
+        self.workers = tuple(f"virtual-{i}" for i in range(workers))
+        self.seconds = seconds
+        self.clock = 0.0
+        self._lookup = lookup
+        self._space = space
+        self._now = 0.0
+        self._starts: dict[int, float] = {}
+        self._order = 0
+        self._work: dict[str, Running] = {}
+        self._due: list[tuple[float, int, str]] = []
+        self._screenings: list[tuple[str, ScoreJob]] = []
+
+    @property
+    def content(self) -> str:
+        """The SHA-256 of what is looked up in."""
+        return self._lookup.content
+
+    def restore(self, now: float, starts: Mapping[int, float]) -> None:
+        """Set the clock to where an earlier run left it; what was under way is gone through again from its start."""
+        self._now, self._starts = now, dict(starts)
+
+    def submit(self, worker: str, job: Job | ScoreJob) -> None:
+        if isinstance(job, ScoreJob):
+            self._screenings.append((worker, job))
+            return
+        start = self._starts.pop(job.trial, max(self.clock, self._now))
+        running = self._work[worker] = Running(job, self._order, start)
+        self._order += 1
+        running.steps = Steps(lambda job: self._evaluate(job, running), job)
+        self._go_on(worker, running)
+
+    def events(self, timeout: float) -> list[Event]:
+        if self._screenings:
+            asked, self._screenings = self._screenings, []
+            return [Event(worker, self._score(job)) for worker, job in asked]
+        if not self._due:
+            return []
+        self.clock, _, worker = heapq.heappop(self._due)
+        return self._instant(worker)
+
+    def answer(self, worker: str, verdict: Verdict) -> None:
+        running = self._work[worker]
+        if verdict is Verdict.STOP:
+            running.steps.close()
+            del self._work[worker]
+        else:
+            running.due = self.clock
+            self._go_on(worker, running)
+
+    def close(self) -> None:
+        for running in self._work.values():
+            running.steps.close()
+        self._work, self._due, self._screenings = {}, [], []
+
+    def _instant(self, worker: str) -> list[Event]:
+        """Return all that a worker says before it waits: for time to pass, for a verdict or for another job."""
+        running = self._work[worker]
+        events: list[Event] = []
+        while True:
+            what = running.next
+            if not isinstance(what, Report):
+                del self._work[worker]
+                return [*events, Event(worker, what)]
+            events.append(Event(worker, Report(what.step, what.metrics | {CLOCK: self.clock})))
+            if what.step in running.job.pauses:
+                return events
+            self._advance(running)
+            if running.due > self.clock:
+                heapq.heappush(self._due, (running.due, running.order, worker))
+                return events
+
+    def _go_on(self, worker: str, running: Running) -> None:
+        self._advance(running)
+        heapq.heappush(self._due, (running.due, running.order, worker))
+
+    def _advance(self, running: Running) -> None:
+        running.next = running.steps.advance()
+        if isinstance(running.next, Report):
+            running.due += running.seconds.get(running.next.step, 0.0)
+
+    def _evaluate(self, job: Job, running: Running) -> Evaluation:
+        known = self._lookup.look_up(self._space, job.architecture, job.seed, job.epochs)
+        running.seconds = self._durations(job, known)
+        return (yield from follow(job, known, self._lookup.name))
+
+    def _durations(self, job: Job, known: Known) -> dict[int, float]:
+        """Return the seconds that each epoch's result takes after the one before."""
+        drawn, durations, before = _drawn(self.seconds, job.seed), {}, 0
+        for epoch in known.epochs:
+            given = epoch.seconds if self.seconds is None else None
+            durations[epoch.number] = drawn * (epoch.number - before) / job.epochs if given is None else given
+            before = epoch.number
+        return durations
+
+    def _score(self, job: ScoreJob) -> list[Scored]:
+        pairs = product(job.architectures, job.predictors)
+        return [Scored(name, *self._score_one(job, architecture, name), 0.0) for architecture, name in pairs]
+
+    def _score_one(self, job: ScoreJob, architecture: Architecture, name: str) -> tuple[float | None, str | None]:
+        try:
+            known = self._lookup.untrained(self._space, architecture)
+        except Infeasible as error:
+            return None, str(error)
+        if reason := broken((each for each in job.constraints if each.name in known), known):
+            return None, reason
+        return known.get(name), None if name in known else f"{self._lookup.name} has no column {name}"
+
+
+def _drawn(seconds: Seconds | None, seed: int) -> float:
+    if seconds is None:
+        return USUAL_SECONDS
+    return Random(f"{seed}/seconds").uniform(*seconds) if isinstance(seconds, tuple) else seconds

@@ -1,0 +1,70 @@
+"""What a run writes down, wherever it is kept."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from nas.store.models import State
+from search_spaces.decisions import Architecture
+
+
+class Writer(Protocol):
+    """What may be written to a study inside one transaction."""
+
+    def add_trial(
+        self,
+        number: int,
+        architecture: Architecture,
+        identity: str,
+        key: str,
+        seed: int,
+        *,
+        kind: str = "search",
+        repeat: int = 0,
+        parent: int | None = None,
+    ) -> int:
+        """Add a waiting trial and return its id."""
+
+    def start(self, trial: int, attempt: int, worker: str, device: str) -> None:
+        """Note that a worker begins an attempt of a trial."""
+
+    def report(self, trial: int, step: int, metrics: dict[str, float]) -> None:
+        """Keep the metrics of a step; a step reported again, after an interruption, replaces itself."""
+
+    def end(
+        self,
+        trial: int,
+        attempt: int,
+        state: State,
+        *,
+        values: dict[str, float] | None = None,
+        reason: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Note how a trial, and this attempt of it, ended."""
+
+    def mark(self, trial: int, state: State) -> None:
+        """Set a trial's state alone."""
+
+    def lose(self, trial: int, attempt: int, why: str) -> None:
+        """Note that the worker of an attempt vanished."""
+
+    def artifact(self, trial: int, kind: str, path: str, sha256: str, size: int) -> None:
+        """Note a file that a trial left."""
+
+    def score(self, identity: str, predictor: str, value: float | None, seconds: float) -> None:
+        """Keep a predictor's score of an architecture; the same one scored again replaces itself."""
+
+    def event(self, kind: str, payload: dict[str, Any], trial: int | None = None) -> None:
+        """Append to the study's order of asks, tells and verdicts."""
+
+    def settings(self, settings: dict[str, Any]) -> None:
+        """Replace the study's settings (a larger number of trials on resume)."""
+
+
+class Ledger(Protocol):
+    """Where studies are written to: a store, or the memory of a simulation."""
+
+    def writing(self, study: int) -> AbstractContextManager[Writer]:
+        """Write to a study in one transaction."""
