@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
 from nas.job import Method
@@ -17,6 +18,11 @@ from search_spaces.decisions import Architecture, Choice, DecisionError, Real, R
 from search_spaces.registry import Entry, entries, find
 from search_spaces.space import Space
 
+REMEDIES = {
+    "several objectives": "name one --objective",
+    "constraints": "leave --constraint out",
+    "schedules": "use --schedule none",
+}
 FEATURES = ("several objectives", "constraints", "conditions", "real numbers", "parallel asks", "schedules")
 
 
@@ -57,7 +63,9 @@ class Strategy(Protocol):
 
 @runtime_checkable
 class Finder(Strategy, Protocol):
-    """A strategy whose proposals may be supernets."""
+    """A strategy whose proposals may be supernets. `plan` says in a line or two what is shared, and what is not."""
+
+    plan: str
 
     def found(self, turn: int, architectures: Sequence[Architecture]) -> None:
         """Learn what a supernet led to, the most promising first; it is told of as judged (None) right after."""
@@ -97,7 +105,8 @@ def refuse(entry: Entry, needs: Mapping[str, str]) -> None:
     for feature, why in needs.items():
         if feature in entry.lacks:
             able = [each.name for each in entries("strategy").values() if feature not in each.lacks]
-            raise SettingsError(f"strategy {entry.name!r} does not do {feature} ({why}): use {', '.join(able)}")
+            remedy = f"{REMEDIES[feature]}, or use" if feature in REMEDIES else "use"
+            raise SettingsError(f"strategy {entry.name!r} does not do {feature} ({why}): {remedy} {', '.join(able)}")
 
 
 def _needs(space: Space) -> dict[str, str]:
@@ -118,9 +127,12 @@ def _decides(tree: Any) -> bool:
 def _checked(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options that are in their domains; raises SettingsError naming the value and what is allowed."""
     domains = entry.options.fields
+    words = [each.name for each in signature(entry.make).parameters.values() if isinstance(each.default, str)]
     for name, value in options.items():
+        if name in words and name not in domains and isinstance(value, str):
+            continue
         if name not in domains:
-            known = ", ".join(domains) or "none"
+            known = ", ".join([*domains, *(word for word in words if word not in domains)]) or "none"
             raise SettingsError(f"strategy {entry.name!r} has no option {name!r}: it has {known}")
         try:
             trace_of(Struct(**{name: domains[name]}), {name: value})

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from nas import catalog
+from nas.errors import UserError
 from nas.settings import SettingsError
-from nas.strategies import Proposal, Strategy, make_strategy, samplers
-from search_spaces.decisions import Architecture, Choice, Integer, Real, Repeat, Struct
+from nas.strategies import Finder, Proposal, Strategy, make_strategy
+from search_spaces.decisions import Architecture, Choice, Integer, Real, Repeat, Struct, canonical
 from search_spaces.registry import UnknownName, entries
 from search_spaces.space import Space, find_space
 
@@ -40,7 +42,20 @@ SMALL = Space(
     make=lambda architecture, signature: pytest.fail("nothing is built here"),
 )
 
-ALL = sorted(entries("strategy"))
+NUMBERS = Space("numbers", "few decisions, many values", Struct(x=Real(0, 1), n=Integer(1, 10**6)), SMALL.make)
+
+PLAIN = {"random", "grid", "qmc", "tpe", "gp", "cmaes", "nsga2", "nsga3", "regularized_evolution", "pareto_evolution"}
+
+
+def proposes_at_once(name: str) -> bool:
+    """Say whether a strategy needs nothing but a space; those that train supernets have tests of their own."""
+    try:
+        return not isinstance(make_strategy(name, SMALL, 1, 0), Finder)
+    except SettingsError:
+        return name in PLAIN
+
+
+ALL = [name for name in sorted(entries("strategy")) if proposes_at_once(name)]
 SEVERAL = [name for name in ALL if "several objectives" not in entries("strategy")[name].lacks]
 CASES = [(name, 1) for name in ALL] + [(name, 2) for name in SEVERAL]
 QUICK = [case for case in CASES if case[0] != "gp"]
@@ -104,9 +119,9 @@ def badness(architecture: Architecture, k: int) -> float:
     return Random(f"{len(text)} {k}").random() * 0.5 + 0.5 * abs(math.sin(sum(numbers) + k))
 
 
-def rebuilt(name: str, objectives: int, past: Sequence[Happening], seed: int = 7) -> Strategy:
+def rebuilt(name: str, objectives: int, past: Sequence[Happening], seed: int = 7, **options: Any) -> Strategy:
     """A fresh strategy that was told the past, as a resumed study tells it."""
-    strategy = make_strategy(name, SMALL, objectives, seed)
+    strategy = make_strategy(name, SMALL, objectives, seed, options)
     for each in past:
         if each.proposal is not None:
             note = json.loads(json.dumps(each.proposal.note))
@@ -193,13 +208,65 @@ def test_proposals_that_were_dropped_at_once_need_not_be_remembered(name: str, o
         assert other.ask(turn) == strategy.ask(turn)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_parallel_asks_never_propose_what_is_under_way(name: str) -> None:
+    space = NUMBERS if name in ("gp", "cmaes") else find_space("kan_vision")
+    strategy, rng = make_strategy(name, space, 1, 0), Random(0)
+    for turn in range(12 if name == "gp" else 40):
+        strategy.ask(turn)
+        strategy.tell(turn, [rng.random()])
+    under_way = [strategy.ask(turn).architecture for turn in range(100, 105 if name == "gp" else 125)]
+    assert len({canonical(architecture) for architecture in under_way}) == len(under_way)
+
+
+@pytest.mark.parametrize("feasible", [True, False], ids=["failed", "infeasible"])
+@pytest.mark.parametrize("name", ALL)
+def test_a_search_in_which_everything_goes_wrong_goes_on(name: str, feasible: bool) -> None:
+    strategy = make_strategy(name, SMALL, 1, 0)
+    proposed = []
+    for turn in range(60):
+        proposed.append(strategy.ask(turn).architecture)
+        SMALL.trace(proposed[-1])
+        strategy.tell(turn, None, feasible=feasible)
+    assert len({canonical(architecture) for architecture in proposed}) > 40
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_option_is_there_with_a_default_that_it_allows(name: str) -> None:
+    entry = entries("strategy")[name]
+    defaults = {each.name: each.default for each in catalog.options(entry)}
+    strategies = [make_strategy(name, SMALL, 1, 0, given) for given in ({}, defaults)]
+    assert strategies[0].ask(0) == strategies[1].ask(0)
+
+
+BAD_OPTIONS = {
+    "tpe": ("windw=9", "strategy tpe has no option 'windw': did you mean window?"),
+    "nsga2": ("population=1", "--strategy-option population is 1, but an integer from 2 to 10000 is allowed"),
+    "nsga3": ("divisions=many", '--strategy-option divisions is "many", but an integer from 1 to 20 is allowed'),
+    "cmaes": ("startup=0", "--strategy-option startup is 0, but an integer from 1 to 1000 is allowed"),
+    "gp": ("deterministic=maybe", '--strategy-option deterministic is "maybe", but one of false, true is allowed'),
+    "grid": ("order=random", '--strategy-option order is "random", but one of "shuffled", "lexicographic" is allowed'),
+    "random": ("seed=3", "strategy random has no option 'seed': it has none"),
+    "regularized_evolution": ("sample=0", "--strategy-option sample is 0, but an integer from 1 to 1000 is allowed"),
+    "pareto_evolution": ("crossover=1.1", "--strategy-option crossover is 1.1, but a number from 0 to 1 is allowed"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_OPTIONS)
+def test_a_wrong_option_is_refused_in_a_line(name: str) -> None:
+    text, message = BAD_OPTIONS[name]
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+        catalog.read_settings(entries("strategy")[name], [text], "--strategy-option")
+
+
 def inner(architecture: Architecture) -> float:
     """Only `x` matters, and only where `tuned` was chosen."""
     kind = architecture["kind"]
     return abs(kind["tuned"]["x"] - 0.73) if isinstance(kind, dict) and "tuned" in kind else 1.0
 
 
-ASKS = {"random": 200, "tpe": 100, "nsga2": 400, "gp": 30, "cmaes": 250}
+ASKS = {"random": 200, "tpe": 100, "nsga2": 400, "nsga3": 400, "gp": 30, "cmaes": 250}
+ASKS |= {"regularized_evolution": 150, "pareto_evolution": 150}
 
 
 def late_losses(name: str, seed: int, odd: bool) -> list[float]:
@@ -211,7 +278,7 @@ def late_losses(name: str, seed: int, odd: bool) -> list[float]:
     return losses[-ASKS[name] // 5 :]
 
 
-FOUND = [(name, odd) for name in ("cmaes", "nsga2", "tpe") for odd in (False, True)]
+FOUND = [(name, odd) for name in ASKS if name not in ("gp", "random") for odd in (False, True)]
 
 
 @pytest.mark.parametrize(("name", "odd"), [*FOUND, pytest.param("gp", True, marks=pytest.mark.slow)])
@@ -250,17 +317,15 @@ def feed(strategy: Strategy, turns: range, *, feasible: bool = True) -> Iterator
 
 
 @pytest.mark.parametrize("feasible", [True, False], ids=["judged", "infeasible"])
-def test_an_ask_of_tpe_does_not_grow_with_the_study(feasible: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samplers, "TPE_WINDOW", 40)
-    strategy = make_strategy("tpe", SMALL, 1, 0)
+def test_an_ask_of_tpe_does_not_grow_with_the_study(feasible: bool) -> None:
+    strategy = make_strategy("tpe", SMALL, 1, 0, {"window": 40})
     early = list(feed(strategy, range(80), feasible=feasible))[40:]
     late = list(feed(strategy, range(80, 800), feasible=feasible))[-80:]
     assert statistics.median(late) < 2 * statistics.median(early)
 
 
-def test_the_window_of_tpe_keeps_the_best_the_latest_and_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samplers, "TPE_WINDOW", 40)
-    kept, forgetful = make_strategy("tpe", SMALL, 1, 3), []
+def test_the_window_of_tpe_keeps_the_best_the_latest_and_what_is_under_way() -> None:
+    kept, forgetful = make_strategy("tpe", SMALL, 1, 3, {"window": 40}), []
     pending = [kept.ask(turn) for turn in range(10_000, 10_005)]
     for turn in range(300):
         proposal = kept.ask(turn)
@@ -273,12 +338,11 @@ def test_the_window_of_tpe_keeps_the_best_the_latest_and_what_is_under_way(monke
     SMALL.trace(kept.ask(20_000).architecture)
 
 
-def test_a_strategy_rebuilt_across_its_window_decides_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samplers, "TPE_WINDOW", 20)
+def test_a_strategy_rebuilt_across_its_window_decides_alike() -> None:
     for objectives in (1, 2):
-        crowd = Crowd(make_strategy("tpe", SMALL, objectives, 7), objectives, Random(1))
+        crowd = Crowd(make_strategy("tpe", SMALL, objectives, 7, {"window": 20}), objectives, Random(1))
         crowd.run(150)
-        other = rebuilt("tpe", objectives, crowd.past)
+        other = rebuilt("tpe", objectives, crowd.past, window=20)
         assert [other.ask(turn) for turn in range(900, 910)] == [crowd.strategy.ask(turn) for turn in range(900, 910)]
 
 

@@ -172,14 +172,14 @@ def test_values_that_are_not_finite_are_the_worst_and_end_nothing(tmp_path: Path
 
 
 def test_no_work_is_done_twice_and_a_finite_space_is_exhausted(tmp_path: Path) -> None:
-    for strategy in ("random", "tpe", "nsga2"):
+    for strategy in ("random", "tpe", "nsga2", "grid", "qmc", "regularized_evolution", "pareto_evolution"):
         (tmp_path / strategy).mkdir()
         study = start(tmp_path / strategy, trials=50, space="twelve", strategy=strategy)
         fake = Fake()
         progress = run(study, fake)
         trained = Counter(identity(job.architecture) for job in fake.jobs)
         assert set(trained.values()) == {1} and len(trained) == len(study.trials()) <= 12
-        assert len(trained) == 12 or strategy != "random"
+        assert len(trained) == 12 or strategy not in ("random", "grid", "regularized_evolution", "pareto_evolution")
         assert progress.last == "the space seems exhausted: 200 proposals in a row were known"
         assert list(kinds(study)).count("replayed") >= 200
         again = Fake()
@@ -235,6 +235,21 @@ CASES = {
     "cmaes": {"strategy": "cmaes", "objectives": ("accuracy",), "screen": "gradsign:3"},
     "screened": {"strategy": "tpe", "schedule": "asha", "screen": "gradsign:3", "trials": 13},
     "twelve": {"strategy": "tpe", "space": "twelve", "trials": 11},
+    "regularized evolution": {
+        "strategy": "regularized_evolution",
+        "strategy_options": {"start": 3, "population": 4, "sample": 2, "crossover": 0.5},
+        "constraints": ("params<=800",),
+        "trials": 16,
+    },
+    "pareto evolution, screened": {
+        "strategy": "pareto_evolution",
+        "strategy_options": {"start": 3, "population": 4},
+        "screen": "gradsign:3",
+        "schedule": "asha",
+    },
+    "grid": {"strategy": "grid", "space": "twelve", "trials": 12, "constraints": ("params<=800",)},
+    "qmc, screened": {"strategy": "qmc", "screen": "gradsign:3"},
+    "nsga3": {"strategy": "nsga3", "strategy_options": {"population": 4}, "trials": 16},
 }
 
 
@@ -308,7 +323,7 @@ def test_a_crash_at_each_of_many_moments_changes_nothing(
     seed=st.integers(0, 2**32),
     workers=st.integers(2, 6),
     screen=st.sampled_from([None, "gradsign:3"]),
-    strategy=st.sampled_from(["random", "tpe", "nsga2"]),
+    strategy=st.sampled_from(["random", "tpe", "nsga2", "grid", "qmc", "regularized_evolution", "pareto_evolution"]),
     crashes=st.lists(st.integers(0, 60), max_size=3),
 )
 @settings(max_examples=20, deadline=None)
