@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 T = TypeVar("T")
@@ -45,7 +46,8 @@ class Size(enum.StrEnum):
 class Figure:
     """One measured value with its unit. `bar` reads ">= 25" or "<= 0.3"; without a bar the figure always holds.
 
-    `spread` is the least and the greatest of the repeats of which the value is the median or the mean.
+    `spread` is the least and the greatest of the repeats of which the value is the median or the mean, or the interval
+    of a mean where the benchmark says so.
     """
 
     name: str
@@ -73,13 +75,17 @@ class Results:
         *,
         least: float | None = None,
         most: float | None = None,
+        spread: tuple[float, float] | None = None,
     ) -> None:
-        """Keep the median of repeats and whether it is within its bar; not-a-number never is."""
+        """Keep the median of repeats and whether it is within its bar; not-a-number never is.
+
+        `spread` stands for the least and the greatest of the repeats, an interval of a mean for instance.
+        """
         repeats = [float(values)] if isinstance(values, int | float) else [float(each) for each in values]
         value = statistics.median(repeats)
         bars = [f"{sign} {limit:g}" for sign, limit in ((">=", least), ("<=", most)) if limit is not None]
         holds = (least is None or value >= least) and (most is None or value <= most)
-        spread = (min(repeats), max(repeats)) if len(repeats) > 1 else None
+        spread = (min(repeats), max(repeats)) if len(repeats) > 1 else spread
         figure = Figure(name, value, unit, " and ".join(bars), holds, spread)
         self.figures.append(figure)
         print(f"{name}: {_rounded(value)} {unit}", file=sys.stderr, flush=True)
@@ -164,7 +170,7 @@ def _show(title: str, results: Results, record: Mapping[str, Any]) -> None:
     for figure in results.figures:
         spread = " to ".join(map(_rounded, figure.spread)) if figure.spread else ""
         holds = "" if not figure.bar else "yes" if figure.holds else "NO"
-        table.add_row(figure.name, _rounded(figure.value), spread, figure.unit, figure.bar, holds)
+        table.add_row(escape(figure.name), _rounded(figure.value), spread, figure.unit, figure.bar, holds)
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
     for name, why in results.skipped.items():
@@ -174,7 +180,7 @@ def _show(title: str, results: Results, record: Mapping[str, Any]) -> None:
 
 
 def _rounded(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) >= 10 else f"{value:.3g}"
 
 
 def _processor() -> str:

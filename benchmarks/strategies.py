@@ -20,13 +20,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 from common import Results, run
 
-from nas.comparison.curves import Curve, summarise, volume
+from nas.comparison.curves import Curve, Summary, summarise, volume
 from nas.comparison.runs import Contender, Plan, compare, plan
 from nas.settings import Settings
 from nas.simulation import Simulated, simulate
@@ -38,7 +37,8 @@ TABLE = "nasbench201_cifar10.csv.gz"
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 LATENCY = "min:edgegpu_latency"
 MARKS = (50, 100, 300, 500)
-OURS = ("random", "regularized_evolution", "pareto_evolution", "tpe", "surrogate", "predictor_guided[base=tpe]")
+OURS = ("random", "regularized_evolution", "pareto_evolution", "surrogate[model=process]")
+SLOWER = ("tpe", "surrogate", "predictor_guided[base=random,candidates=100]")
 
 
 def main() -> int:
@@ -50,51 +50,51 @@ def one_objective(results: Results) -> None:
     """Mean test accuracy of the selected after so many evaluations."""
     if (table := _table(results)) is None:
         return
-    seeds, most = results.size.pick(4, 50, 200), results.size.pick(100, 300, 500)
+    seeds, most = results.size.pick(4, 200), results.size.pick(100, 300, 500)
+    names = OURS + results.size.pick((), (), SLOWER)
     planned = plan(
         Settings(space="nasbench201", task=f"table:{table}", objectives=("accuracy",), trials=most), None, []
     )
-    lines = {
-        name: [ran.best for ran in runs]
-        for (name, _), runs in compare(
-            planned, [Contender.parse(each) for each in OURS], [1], seeds, _cores(), _quiet
-        ).items()
-    }
+    found = compare(planned, [Contender.parse(each) for each in names], [1], seeds, _cores(), _quiet)
+    lines = {name: [ran.best for ran in runs if ran.best is not None] for (name, _), runs in found.items()}
     lines |= {f"Optuna {name}": _peer(partial(_optuna_best, name, most), seeds) for name in ("TPE", "NSGA-II")}
     results.peer(
         "Optuna", f"study.ask/tell over 6 categorical parameters, default TPESampler and NSGAIISampler, {most} trials"
     )
-    if (found := _syne_tune(results, table, most, seeds)) is not None:
-        lines |= found
-    at = {name: summarise([curve for curve in curves if curve is not None]).mean for name, curves in lines.items()}
-    own = [name for name in at if name in OURS]
+    lines |= _syne_tune(results, table, most, seeds)
+    at = {name: summarise(curves) for name, curves in lines.items()}
     for mark in (mark for mark in MARKS if mark <= most):
-        for name, curve in at.items():
-            results.add(f"{name}, {mark} evaluations", float(curve[mark - 1]), "% test", least=_bar(name, mark))
-        best = max(own, key=lambda name: at[name][mark - 1])
+        for name, curves in at.items():
+            _add(results, f"{name}, {mark} evaluations", curves, mark, "% test", _bar(name, mark))
+        best = max(names, key=lambda name: at[name].mean[mark - 1])
         bar = {100: 94.15, 300: 94.25}.get(mark)
-        results.add(f"best of ours ({best}), {mark} evaluations", float(at[best][mark - 1]), "% test", least=bar)
+        _add(results, f"best of ours ({best}), {mark} evaluations", at[best], mark, "% test", bar)
 
 
 def two_objectives(results: Results) -> None:
-    """Hypervolume of (test accuracy, latency) after 200 evaluations, as a share of what the whole table has."""
+    """Hypervolume of (test accuracy, latency) after 200 evaluations, in units of the box that the whole table spans."""
     if (table := _table(results)) is None:
         return
-    seeds, most = results.size.pick(3, 20, 50), 200
+    seeds, most = results.size.pick(3, 50), 200
     settings = Settings(space="nasbench201", task=f"table:{table}", objectives=("accuracy", LATENCY), trials=most)
     planned = plan(settings, None, [])
-    names = ("random", "nsga2", "pareto_evolution", "surrogate")
+    names = ("random", "nsga2", "pareto_evolution", "surrogate[model=process]")
     found = compare(planned, [Contender.parse(name) for name in names], [1], seeds, _cores(), _quiet)
-    shares = {
-        name: fmean(float(ran.volume[-1]) for ran in runs if ran.volume is not None)
-        for (name, _), runs in found.items()
-    }
-    theirs = _peer(partial(_optuna_volume, planned, most), seeds)
-    shares["Optuna NSGA-II"] = fmean(float(curve[-1]) for curve in theirs)
-    for name, share in shares.items():
-        results.add(f"{name}, hypervolume", share, "of the box")
-    best = max((name for name in names if name not in ("random", "nsga2")), key=shares.__getitem__)
-    results.add(f"{best} / Optuna NSGA-II", shares[best] / shares["Optuna NSGA-II"], "ratio", least=1.0)
+    lines = {name: [ran.volume for ran in runs if ran.volume is not None] for (name, _), runs in found.items()}
+    lines["Optuna NSGA-II"] = _peer(partial(_optuna_volume, planned, most), seeds)
+    at = {name: summarise(curves) for name, curves in lines.items()}
+    for name, curves in at.items():
+        _add(results, f"{name}, hypervolume after {most}", curves, most, "of the box")
+    best = max((name for name in names if name not in ("random", "nsga2")), key=lambda name: at[name].mean[-1])
+    results.add(
+        f"{best} / Optuna NSGA-II", float(at[best].mean[-1] / at["Optuna NSGA-II"].mean[-1]), "ratio", least=1.0
+    )
+
+
+def _add(results: Results, name: str, curves: Summary, mark: int, unit: str, least: float | None = None) -> None:
+    """Keep a mean over the seeds, with its 95 % interval as its spread."""
+    mean, interval = float(curves.mean[mark - 1]), float(curves.interval[mark - 1])
+    results.add(name, mean, unit, least=least, spread=(mean - interval, mean + interval))
 
 
 def speed(results: Results) -> None:
@@ -117,7 +117,7 @@ def speed(results: Results) -> None:
 def asks(results: Results) -> None:
     """What an ask costs after so many trials, on NAS-Bench-201's tree."""
     space = find_space("nasbench201")
-    for name, most in (("tpe", 1000), ("surrogate", 300), ("gp", 100)):
+    for name, most in (("tpe", 1000), ("surrogate", 300), ("gp", 60)):
         strategy, times = make_strategy(name, space, 1, 0), []
         rng = np.random.default_rng(0)
         for turn in range(results.size.pick(60, most)):
@@ -195,12 +195,12 @@ def _optuna_volume(planned: Plan, trials: int, seed: int) -> Curve:
     return volume(told, planned.objectives, planned.test, planned.bounds)
 
 
-def _syne_tune(results: Results, table: str, trials: int, seeds: int) -> dict[str, list[Curve]] | None:
+def _syne_tune(results: Results, table: str, trials: int, seeds: int) -> dict[str, list[Curve]]:
     """Run Syne Tune's own regularized evolution in its own environment."""
     python = os.environ.get("NAS_SYNE_TUNE")
     if python is None:
         results.skip("Syne Tune", "set NAS_SYNE_TUNE to the Python of an environment with syne-tune")
-        return None
+        return {}
     script = Path(__file__).with_name("syne_tune_search.py")
     done = subprocess.run(
         [python, str(script), table, str(trials), str(seeds)], capture_output=True, text=True, check=True

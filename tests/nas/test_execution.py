@@ -173,7 +173,7 @@ def test_what_cannot_be_is_infeasible(executor: Executor, tmp_path: Path) -> Non
 
 def test_proposals_are_scored_or_say_why_not(executor: Executor) -> None:
     proposals = ({"network": 1}, {"network": 2})
-    executor.submit(executor.workers[0], ScoreJob("gradsignn", proposals, 0, "kan_vision", "digits", 0, ()))
+    executor.submit(executor.workers[0], ScoreJob(("gradsignn",), proposals, 0, "kan_vision", "digits", 0, ()))
     [event] = following(executor, ended(1))
     assert isinstance(event.what, list) and [scored.value for scored in event.what] == [None, None]
     assert all("gradsign" in str(scored.reason) for scored in event.what)

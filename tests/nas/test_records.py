@@ -168,7 +168,7 @@ def test_a_network_in_a_line() -> None:
 def test_an_entry_of_the_registry() -> None:
     record = strict(records.entry_record(find("strategy", "cmaes")))
     assert record["lacks"] == ["several objectives"] and record["paper"].startswith("Hansen")
-    assert record["kind"] == "strategy" and record["options"] == []
+    assert record["kind"] == "strategy" and [option["name"] for option in record["options"]] == ["startup"]
 
 
 @pytest.mark.parametrize(
