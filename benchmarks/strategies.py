@@ -127,9 +127,7 @@ def asks(results: Results) -> None:
             strategy.tell(turn, [float(rng.random())])
         for mark in (50, 100, 300, 1000):
             if mark <= len(times):
-                results.add(
-                    f"{name}, an ask after {mark} trials", 1000 * float(np.median(times[mark - 20 : mark])), "ms"
-                )
+                results.add(f"{name}, an ask after {mark} trials", 1000 * float(np.mean(times[mark - 20 : mark])), "ms")
 
 
 def _bar(name: str, mark: int) -> float | None:

@@ -48,6 +48,7 @@ class Search:
         settings = bench.settings
         self._bench = bench
         self._strategy = strategy_of(settings, space)
+        self._chooser = self._strategy if isinstance(self._strategy, Chooser) else None
         self._schedule = make_schedule(settings.schedule, settings.epochs)
         self._seen: dict[str, Judged | None] = {}
         self._keys: dict[int, str] = {}
@@ -63,7 +64,7 @@ class Search:
     def take(self, writer: Writer) -> Ticket | Screening | None:
         if self._made + self._supernets >= self._bench.settings.trials or self.exhausted:
             return None
-        chooser = self._strategy if isinstance(self._strategy, Chooser) else None
+        chooser = self._chooser
         proposals = self._propose(writer, chooser.count(self._takes * TURNS) if chooser else 1)
         if not proposals:
             return None
@@ -94,8 +95,8 @@ class Search:
         for (proposal, name), score in zip(pairs, scores, strict=True):
             writer.score(identity(proposal.architecture), name, score.value, score.seconds)
             named[name].append(score.value)
-        assert isinstance(self._strategy, Chooser)
-        return self._choose(writer, self._strategy, screening.proposals, named)
+        assert self._chooser is not None
+        return self._choose(writer, self._chooser, screening.proposals, named)
 
     def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Verdict:
         if (ticket.row, report.step) in self._verdicts:
