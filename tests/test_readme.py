@@ -30,6 +30,8 @@ def test_every_registered_strategy_and_objective_is_in_its_tables() -> None:
 
 
 def test_its_own_space_can_be_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in registry.kinds():
+        registry.entries(kind)
     monkeypatch.setattr(registry, "_entries", {kind: dict(named) for kind, named in registry._entries.items()})
     (example,) = [block for block in BLOCKS if "my_space.py" in block]
     exec(example, {})
