@@ -158,12 +158,15 @@ def print_supernets(study: Study, most: int = 5) -> None:
     """Print the validation accuracy of each supernet beside that of the networks found in it and trained alone."""
     for row in study.trials(queries.Page(kind="supernet", limit=most)):
         curve = queries.curves(study.store, row.id).get("val_accuracy", [])
-        own = f"accuracy {curve[-1][1]:.4f} after {_epochs(curve[-1][0])}" if curve else (row.reason or str(row.state))
+        own = (
+            f"accuracy {curve[-1][1]:.4f} after {_epochs(curve[-1][0])}" if curve else (row.reason or row.state.lower())
+        )
         found = [each for each in study.trials() if each.parent == row.number and each.state is State.COMPLETED]
         alone = [f"trial {each.number} {figure('accuracy', each.values['accuracy'])}" for each in found[:4]]
         alone = alone if found and "accuracy" in found[0].values else []
         told = f", found in it and trained alone: {', '.join(alone)}" if alone else ""
-        console.print(f"supernet {row.number}: {own}{told}{' ...' if len(found) > len(alone) else ''}", markup=False)
+        more = " ..." if len(found) > len(alone) else ""
+        console.print(f"supernet {row.number}: {own}{told}{more}", markup=False, soft_wrap=True)
 
 
 def _epochs(count: int) -> str:

@@ -9,10 +9,11 @@ from typing import Protocol
 
 from nas.strategies import Proposal
 from nas.strategies.variation import Rate, nudge
-from search_spaces.decisions import Architecture, Trace, drawing, identity
+from search_spaces.decisions import Architecture, Scalar, Trace, drawing
 from search_spaces.space import Space
 
 BRED, DRAWN = 10, 10
+Key = tuple[tuple[str, Scalar], ...]
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,14 @@ class Population(Protocol):
 
 @dataclass(frozen=True)
 class Child:
-    """A proposal under way: its identity, its decisions, and its parents' turns, first the one that was mutated."""
+    """A proposal under way: its decisions, and its parents' turns, first the one that was mutated."""
 
-    identity: str
     trace: Trace
     parents: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        return _key(self.trace)
 
 
 class Breeding:
@@ -64,32 +68,32 @@ class Breeding:
         self._crossover = crossover
         self._start = start
         self._open: dict[int, Child] = {}
-        self._known: set[str] = set()
+        self._known: set[Key] = set()
         self._losses: dict[int, tuple[float, ...]] = {}
 
     def ask(self, turn: int) -> Proposal:
         rng = Random(f"{self._seed}/{turn}")
-        under_way = {child.identity for child in self._open.values()}
+        under_way = {child.key for child in self._open.values()}
         for attempt in range(BRED + DRAWN):
             parents = self._parents(rng) if attempt < BRED else ()
             architecture, trace = self._child(parents, rng)
-            name = identity(architecture)
-            if name not in self._known and name not in under_way:
+            key = _key(trace)
+            if key not in self._known and key not in under_way:
                 break
         turns = tuple(parent.turn for parent in parents)
-        self._open[turn] = Child(name, trace, turns)
+        self._open[turn] = Child(trace, turns)
         return Proposal(turn, architecture, {"parents": list(turns)} if turns else {}, turns)
 
     def remember(self, proposal: Proposal) -> None:
         trace = self._space.trace(proposal.architecture)
         parents = tuple(proposal.note.get("parents", ()))
-        self._open[proposal.turn] = Child(identity(proposal.architecture), trace, parents)
+        self._open[proposal.turn] = Child(trace, parents)
 
     def tell(self, turn: int, losses: Sequence[float] | None, *, feasible: bool = True) -> None:
         child = self._open.pop(turn, None)
-        if child is None or child.identity in self._known or (losses is None and feasible):
+        if child is None or child.key in self._known or (losses is None and feasible):
             return
-        self._known.add(child.identity)
+        self._known.add(child.key)
         if child.parents:
             self._rate.learn(losses is not None and beats(losses, self._losses[child.parents[0]]))
         if losses is not None:
@@ -109,6 +113,11 @@ class Breeding:
         if len(parents) > 1:
             _, trace = self._space.crossover(trace, parents[1].trace, rng)
         return self._space.mutate(trace, rng, self._rate.draw(len(trace), rng), nudge)
+
+
+def _key(trace: Trace) -> Key:
+    """Return what tells an architecture from others: its decisions in the order of the walk, quick to hash."""
+    return tuple(trace.items())
 
 
 def beats(losses: Sequence[float], others: Sequence[float]) -> bool:
