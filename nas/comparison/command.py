@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -56,10 +57,10 @@ def strategies(
     A search sees the objectives' columns alone. Shown are means over the seeds with their 95 % intervals.
     """
     from nas.checking import usual_epochs
-    from nas.cli import _print_json
     from nas.comparison.report import record, summary
     from nas.comparison.runs import compare, contenders, plan
     from nas.comparison.table import picture_file, print_comparison, ticking
+    from nas.records import plain
     from nas.settings import Settings
 
     settings = Settings(
@@ -81,7 +82,7 @@ def strategies(
 
         drawn.write_bytes(picture(comparison, drawn.suffix.lower()))
     if as_json:
-        _print_json(record(comparison))
+        typer.echo(json.dumps(plain(record(comparison)), indent=2, allow_nan=False))
     else:
         print_comparison(comparison)
         if drawn is not None:
