@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas import pareto
-from nas.acquisition import Array, expected_improvement, reference_point
-from nas.encoding import Encoding, Row
+from nas.strategies.acquisition import Array, expected_improvement, reference_point
+from nas.strategies.encoding import Encoding, Row
 from predictors import surrogate
 from search_spaces.decisions import Trace
 from search_spaces.space import Space

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
-from nas.learner import MODEL, Learner, Scores
 from nas.settings import MOST, SettingsError
 from nas.strategies import Chooser, Finder, Proposal, Strategy, make_strategy
+from nas.strategies.learner import MODEL, Learner, Scores
 from predictors.surrogate import MODELS
 from search_spaces.decisions import Choice, Integer, Real, Struct
 from search_spaces.registry import find, register

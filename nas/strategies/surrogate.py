@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from nas.learner import MODEL, Learner
 from nas.strategies import Proposal
+from nas.strategies.learner import MODEL, Learner
 from predictors.surrogate import MODELS
 from search_spaces.decisions import Architecture, Choice, Decision, Integer, Real, Scalar, Struct, Trace, redraw
 from search_spaces.registry import register

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from nas.acquisition import Array, expected_improvement, reference_point
+from nas.strategies.acquisition import Array, expected_improvement, reference_point
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from nas.encoding import Encoding
+from nas.strategies.encoding import Encoding
 from search_spaces.decisions import Choice, Integer, Real, Repeat, Struct
 from search_spaces.space import find_space
 

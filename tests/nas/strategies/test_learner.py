@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas import learner
-from nas.learner import Learner
+from nas.strategies import learner
+from nas.strategies.learner import Learner
 from predictors import surrogate
 from search_spaces.decisions import Choice, Struct, Trace
 from search_spaces.space import Space
