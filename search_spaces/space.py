@@ -29,6 +29,14 @@ class Signature(Protocol):
 
 
 @dataclass(frozen=True)
+class Shape:
+    """A signature by itself: inputs [channels, height, width] and so many classes."""
+
+    input_shape: tuple[int, int, int]
+    classes: int
+
+
+@dataclass(frozen=True)
 class Change:
     """One decision in which two architectures differ; a side where it is not active holds None."""
 
@@ -59,7 +67,8 @@ def find_space(name: str) -> Space:
 class Space:
     """A tree of decisions with the function that builds a network from an architecture of it.
 
-    `mixtures` are those to relax it with when no others are named: by path, with `[*]` for any index.
+    `mixtures` are those to relax it with when no others are named: by path, with `[*]` for any index. `signature` is
+    what its networks were published with, `degenerate` tells architectures whose output does not depend on the input.
     """
 
     name: str
@@ -68,6 +77,8 @@ class Space:
     make: Callable[[Architecture, Signature], nn.Module]
     notation: Notation | None = None
     mixtures: Mapping[str, Mixture] = field(default_factory=dict)
+    signature: Signature | None = None
+    degenerate: Callable[[Architecture], bool] | None = None
 
     def resolve(self, decide: Decider) -> tuple[Architecture, Trace]:
         """Return the architecture and trace that a decider's answers give."""

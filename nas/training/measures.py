@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from predictors import flops
 from search_spaces.space import Signature
 from search_spaces.sparsity.masking import live_parameters
 
@@ -47,17 +47,6 @@ def measure(
 def params(network: nn.Module, sample: Tensor) -> int:
     """Count the trainable weights that no mask holds at zero."""
     return live_parameters(network)
-
-
-def flops(network: nn.Module, sample: Tensor) -> int:
-    """Count the multiplications and additions of matrix products, convolutions and attention.
-
-    Not counted is element-wise work: activations, norms, pooling, biases, residual sums, and the evaluation
-    of a basis before its matrix product; nor are Fourier transforms and QR decompositions.
-    """
-    with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
-        network(sample)
-    return int(counter.get_total_flops())
 
 
 def latency(network: nn.Module, sample: Tensor) -> float:
@@ -124,30 +113,13 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now -= size
 
 
-def _attention_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **options: Any) -> int:
-    """Count the attention that torch's counter does not know, the fused one of the CPU, from its shapes."""
-    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
-
-
-def _bag_flops(table: Any, indices: Any, *args: Any, out_shape: Any = None, **options: Any) -> int:
-    """Count a weighted sum of rows, which is how KAN layers of fine grids are contracted."""
-    return 2 * int(indices[0]) * int(indices[1] if len(indices) > 1 else 1) * int(table[1])
-
-
-UNCOUNTED = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-    torch.ops.aten._embedding_bag: _bag_flops,
-    torch.ops.aten._embedding_bag_forward_only: _bag_flops,
-}
-
-
 def _nothing() -> None:
     pass
 
 
 MEASURES: dict[str, Callable[[nn.Module, Tensor], float]] = {
     "params": params,
-    "flops": flops,
+    "flops": flops.count,
     "latency": latency,
     "memory": memory,
 }

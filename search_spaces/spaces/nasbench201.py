@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from search_spaces.decisions import Architecture, Choice, DecisionError, Struct
 from search_spaces.layers.convolution import LINEAR, RECTIFIED, convolution
 from search_spaces.registry import Entry, add
-from search_spaces.space import Notation, Signature, Space
+from search_spaces.space import Notation, Shape, Signature, Space
 
 SUMMARY = "the cells of NAS-Bench-201, whose trained accuracies are published"
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -158,5 +158,6 @@ def read(text: str) -> Architecture:
 
 CELL = Struct(**{edge: Choice(*OPERATIONS) for edge in EDGES})
 NOTATION = Notation(write, read)
-SPACE = Space("nasbench201", SUMMARY, Struct(network=Struct(cell=CELL)), build, NOTATION)
+TREE = Struct(network=Struct(cell=CELL))
+SPACE = Space("nasbench201", SUMMARY, TREE, build, NOTATION, signature=Shape((3, 32, 32), 10), degenerate=degenerate)
 add(Entry("space", SPACE.name, lambda: SPACE, SUMMARY))

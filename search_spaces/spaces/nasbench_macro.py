@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from search_spaces.decisions import Architecture, Choice, DecisionError, Repeat, Struct
 from search_spaces.layers.convolution import convolution
 from search_spaces.registry import Entry, add
-from search_spaces.space import Notation, Signature, Space
+from search_spaces.space import Notation, Shape, Signature, Space
 
 SUMMARY = "the networks of NAS-Bench-Macro, whose trained accuracies are published"
 KINDS = ("identity", "mb3", "mb6")
@@ -116,5 +116,5 @@ def read(text: str) -> Architecture:
 
 NETWORK = Struct(layers=Repeat(Choice(*KINDS), len(WIDTHS), len(WIDTHS)))
 NOTATION = Notation(write, read)
-SPACE = Space("nasbench_macro", SUMMARY, Struct(network=NETWORK), build, NOTATION)
+SPACE = Space("nasbench_macro", SUMMARY, Struct(network=NETWORK), build, NOTATION, signature=Shape((3, 32, 32), 10))
 add(Entry("space", SPACE.name, lambda: SPACE, SUMMARY))

@@ -3,12 +3,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
 
-from predictors import Unscorable, gradsign
+from predictors import Batch, Unscorable, gradsign
 from search_spaces.registry import make
-
-cross_entropy = functional.cross_entropy
 
 
 def network(dtype: torch.dtype = torch.float64) -> nn.Module:
@@ -25,31 +23,30 @@ def network(dtype: torch.dtype = torch.float64) -> nn.Module:
     ).to(dtype)
 
 
-def batch(n: int = 10) -> tuple[Tensor, Tensor]:
+def batch(n: int = 10, memory: int = 2**30) -> Batch:
     rng = torch.Generator().manual_seed(1)
-    return torch.randn(n, 2, 6, 6, generator=rng, dtype=torch.float64), torch.randint(3, (n,), generator=rng)
+    inputs = torch.randn(n, 2, 6, 6, generator=rng, dtype=torch.float64)
+    return Batch(inputs, torch.randint(3, (n,), generator=rng), memory=memory)
 
 
-def reference(model: nn.Module, inputs: Tensor, targets: Tensor) -> float:
+def reference(model: nn.Module, batch: Batch) -> float:
     """One backward pass a sample, batch normalisation in training mode, all signs side by side."""
     model.train()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     rows = []
-    for i in range(len(inputs)):
+    for i in range(len(batch)):
         model.zero_grad()
-        loss = cross_entropy(model(inputs[i : i + 1]), targets[i : i + 1])
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(cross_entropy(model(batch.inputs[i : i + 1]), batch.targets[i : i + 1]))
         rows.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).sign())
     return torch.stack(rows).sum(0).abs().sum().item()
 
 
-@pytest.mark.parametrize("chunk", [1, 4, 32])
-def test_the_score_is_that_of_an_explicit_loop(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gradsign, "CHUNK_SAMPLES", chunk)
-    score = gradsign.score(network(), *batch(), cross_entropy)
-    assert score == reference(network(), *batch())
+@pytest.mark.parametrize("memory", [1, 2**17, 2**30], ids=["1 byte", "128 KiB", "1 GiB"])
+def test_the_score_is_that_of_an_explicit_loop(memory: int) -> None:
+    score = gradsign.score(network(), batch(memory=memory), cross_entropy)
+    assert score == reference(network(), batch())
     assert 0 < score < 10 * sum(p.numel() for p in network().parameters())
 
 
@@ -58,7 +55,14 @@ def test_a_case_by_hand() -> None:
     model.weight.data.zero_()
     # The gradient of (w·x - t)²/2 at w = 0 is -t·x: signs +, -, -, -, 0.
     x, t = torch.tensor([[1.0], [1.0], [-2.0], [3.0], [0.0]]), torch.tensor([[-1.0], [2.0], [-3.0], [4.0], [5.0]])
-    assert gradsign.score(model, x, t, lambda y, t: (y - t).square().sum() / 2) == 2
+    assert gradsign.score(model, Batch(x, t), lambda y, t: (y - t).square().sum() / 2) == 2
+
+
+def test_the_targets_matter() -> None:
+    given = batch()
+    assert gradsign.score(network(), given, cross_entropy) != gradsign.score(
+        network(), Batch(given.inputs, given.targets.flip(0)), cross_entropy
+    )
 
 
 class NoVmap(torch.autograd.Function):
@@ -79,37 +83,24 @@ class Doubling(nn.Module):
         return doubled
 
 
-def test_a_layer_that_vmap_forbids_is_scored_sample_by_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_vmap_forbids_is_scored_sample_by_sample() -> None:
     model = nn.Sequential(network(), Doubling())
     with pytest.raises(RuntimeError):
-        list(gradsign._chunks(model, *batch(), cross_entropy))
-    assert gradsign.score(model, *batch(), cross_entropy) == reference(model, *batch())
+        torch.func.vmap(torch.func.grad(lambda x: model[1](x).sum()))(batch().inputs)
+    assert gradsign.score(model, batch(), cross_entropy) == reference(model, batch())
 
 
 def test_frozen_parameters_do_not_count_and_unused_ones_add_nothing() -> None:
     model = network()
     model[0].requires_grad_(False)  # type: ignore[index]
-    model.register_parameter("unused", nn.Parameter(torch.ones(5)))
-    assert gradsign.score(model, *batch(), cross_entropy) == reference(model, *batch())
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_the_network_and_the_random_state_are_left_as_they_were(training: bool) -> None:
-    model = network().train(training)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    state = torch.get_rng_state()
-    gradsign.score(model, *batch(), cross_entropy)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert all(module.training == training for module in model.modules())
+    model.register_parameter("unused", nn.Parameter(torch.ones(5).double()))
+    assert gradsign.score(model, batch(), cross_entropy) == reference(model, batch())
 
 
 def test_it_works_without_gradients_around_and_in_bfloat16() -> None:
-    inputs, targets = batch(300)
     with torch.no_grad():
-        rounded = gradsign.score(network(torch.bfloat16), inputs.bfloat16(), targets, cross_entropy)
-    exact = gradsign.score(network(), inputs, targets, cross_entropy)
+        rounded = gradsign.score(network(torch.bfloat16), batch(300), cross_entropy)
+    exact = gradsign.score(network(), batch(300), cross_entropy)
     assert rounded == pytest.approx(exact, rel=0.1)
 
 
@@ -122,19 +113,19 @@ def spoilt() -> nn.Module:
 @pytest.mark.parametrize(
     ("model", "inputs", "message"),
     [
-        (spoilt(), batch()[0], "gradsign needs finite losses and gradients"),
-        (nn.Flatten(), batch()[0], "gradsign needs trainable parameters"),
-        (network(), batch()[0][:9], "but got 9 samples, 10 targets"),
-        (network(), batch()[0][:, :1], "gradsign cannot score this network: .*channels"),
+        (spoilt(), batch().inputs, "losses and gradients have to be finite"),
+        (nn.Flatten(), batch().inputs, "no trainable parameters"),
+        (network(), batch().inputs[:9], "got 9 samples with 10 targets"),
+        (network(), batch().inputs[:, :1], "expected input.*channels"),
         (
             nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 3)),
-            batch()[0].float(),
-            "gradsign cannot score this network: Expected more than 1 value per channel",
+            batch().inputs.float(),
+            "Expected more than 1 value per channel",
         ),
     ],
     ids=["nan", "no parameters", "too few", "wrong channels", "batch norm of one value"],
 )
 def test_what_cannot_be_scored_is_said_in_one_line(model: nn.Module, inputs: Tensor, message: str) -> None:
-    with pytest.raises(Unscorable, match=message) as caught:
-        gradsign.score(model, inputs, batch()[1], cross_entropy)
+    with pytest.raises(Unscorable, match=f"gradsign cannot score this network: .*{message}") as caught:
+        gradsign.score(model, Batch(inputs, batch().targets), cross_entropy)
     assert "\n" not in str(caught.value)
