@@ -12,7 +12,7 @@ from dash.development.base_component import Component
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from dashboard import access
-from dashboard.pages import absent, parts, studies, study, trial
+from dashboard.pages import absent, parts, scoring, studies, study, trial
 from dashboard.words import study_path
 from nas.errors import UserError
 from nas.store import Store, StoreError, queries
@@ -113,7 +113,8 @@ def route(store: Store, path: str) -> Component:
     try:
         match names:
             case ["study", name]:
-                return study.layout(store, queries.study(store, name))
+                found = queries.study(store, name)
+                return study.layout(store, found) if found.scoring is None else scoring.layout(store, found)
             case ["study", name, "trial", number]:
                 return _trial(store, name, number)
     except StoreError as error:

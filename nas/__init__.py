@@ -18,7 +18,7 @@ registry.home("task", "nas.tasks", "nas.tasks")
 registry.home("objective", "nas.objectives", "nas.objectives")
 registry.home("strategy", "nas.strategies", "nas.strategies")
 registry.home("schedule", "nas.schedules", "nas.schedules")
-registry.home("predictor", "nas.screening", "nas.predictors")
+registry.home("predictor", "nas.scoring", "nas.predictors")
 
 _PUBLIC = {
     "Settings": "nas.settings",
@@ -26,10 +26,11 @@ _PUBLIC = {
     "Study": "nas.study",
     "load": "nas.export",
     "open_study": "nas.study",
+    "score": "nas.scoring.study",
     "search": "nas.study",
     "simulate": "nas.simulation",
 }
-__all__ = ["Settings", "Store", "Study", "load", "open_study", "search", "simulate"]
+__all__ = ["Settings", "Store", "Study", "load", "open_study", "score", "search", "simulate"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from nas.objectives import Constraint, objective
 from nas.plans.search import strategy_of
 from nas.schedules import make_schedule
 from nas.settings import Settings, SettingsError
-from nas.strategies import Finder, refuse
+from nas.strategies import Chooser, Finder, refuse
 from nas.tasks import Lookup, find_lookup, find_task, looked_up
 from search_spaces.registry import entries, find
 from search_spaces.space import Space, find_space
@@ -24,10 +24,8 @@ def check(settings: Settings, name: str | None = None, lookup: Lookup | None = N
 
     `lookup` stands for the task that the settings name.
     """
-    if name is not None and not re.fullmatch(NAME, name):
-        raise SettingsError(
-            f"--study {name!r} is not allowed: use up to 60 letters, digits, - and _, and no - in front"
-        )
+    if name is not None:
+        check_name(name)
     space = find_space(settings.space)
     for name in settings.objectives:
         objective(name)
@@ -41,10 +39,20 @@ def check(settings: Settings, name: str | None = None, lookup: Lookup | None = N
             f"strategy {settings.strategy!r} trains a supernet, but the results of {lookup.name} are looked up: "
             "use another strategy, such as random"
         )
+    if lookup is not None and isinstance(strategy, Chooser):
+        lookups.refuse_predictors(strategy.predictors, space, lookup)
     needs = {"constraints": settings.constraints[0]} if settings.constraints else {}
     needs |= {"schedules": f"got {settings.schedule}"} if settings.schedule != "none" else {}
     refuse(find("strategy", settings.strategy), needs)
     make_schedule(settings.schedule, settings.epochs)
+
+
+def check_name(name: str) -> None:
+    """Refuse a study's name that makes no folder."""
+    if not re.fullmatch(NAME, name):
+        raise SettingsError(
+            f"--study {name!r} is not allowed: use up to 60 letters, digits, - and _, and no - in front"
+        )
 
 
 def check_task(settings: Settings, space: Space, lookup: Lookup | None) -> None:

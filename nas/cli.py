@@ -5,11 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +15,8 @@ from typer.core import TyperGroup
 
 from nas.comparison.command import bench
 from nas.errors import UserError
+from nas.interruption import INTERRUPTED, interruptible
+from nas.scoring import command as scoring
 from nas.settings import Settings
 from search_spaces.decisions import DecisionError
 from search_spaces.registry import UnknownName
@@ -25,7 +24,7 @@ from search_spaces.registry import UnknownName
 if TYPE_CHECKING:
     from nas.study import Study
 
-DONE, BAD_USAGE, NO_SUCCESS, INTERRUPTED = 0, 2, 3, 130
+DONE, BAD_USAGE, NO_SUCCESS = 0, 2, 3
 
 app = typer.Typer(
     name="nas",
@@ -113,7 +112,12 @@ def search(
         ),
     ] = None,
     screen: Annotated[
-        str | None, typer.Option(help="Score several proposals untrained and train the best: gradsign:8.")
+        str | None,
+        typer.Option(
+            help="Score so many proposals untrained and train the best: 10, gradsign:10, gradsign+synflow:10 by mean "
+            "rank, learned:gradsign+synflow:10 weighed by the study's own trials, or consensus+surrogate:50.",
+            metavar="[PREDICTORS:]COUNT",
+        ),
     ] = None,
     workers: Workers = None,
     executor: ExecutorName = "auto",
@@ -163,7 +167,7 @@ def search(
 @app.command(rich_help_panel="Search", epilog="[bold]Example[/bold]\n\nnas resume first --trials 200")
 def resume(
     name: Name,
-    trials: Annotated[int | None, typer.Option(help="A new, larger number of trials.")] = None,
+    trials: Annotated[int | None, typer.Option(help="A new, larger number of trials, or of architectures.")] = None,
     workers: Workers = None,
     executor: ExecutorName = "auto",
     trial_seconds: TrialSeconds = None,
@@ -171,7 +175,7 @@ def resume(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a study that was interrupted, or give it more trials."""
+    """Go on with a search or a scoring that was interrupted, or give it more trials or architectures."""
     from nas.checking import check_executor
     from nas.execution.simulated import read_seconds
     from nas.settings import SettingsError
@@ -179,6 +183,8 @@ def resume(
     _check_workers(workers)
     if trials is not None and trials < 1:
         raise SettingsError(f"--trials {trials} is not allowed: it must be at least 1")
+    if _is_scoring(name, store):
+        return scoring.resume(name, trials, workers, executor, trial_seconds, store, as_json, quiet)
     study = _open(name, store)
     seconds = read_seconds(trial_seconds)
     check_executor(study.settings.task, executor, workers, seconds)
@@ -208,7 +214,7 @@ def confirm(
     _check_workers(workers)
     study = _open(name, store)
     study.require_training("confirm")
-    with _interruptible(f"nas confirm {name} --top {top} --repeats {repeats}", study):
+    with interruptible(f"nas confirm {name} --top {top} --repeats {repeats}", study.store):
         with watching(study, silent=as_json or quiet) as watch:
             leaders = study.confirm(make_executor(workers), top, repeats, watch)
     if as_json:
@@ -237,9 +243,11 @@ def show(
     store: StoreUrl = SQLITE,
     as_json: AsJson = False,
 ) -> None:
-    """Show a study, or one of its trials."""
+    """Show a study, or one of its trials; of a scoring the best architectures, or one of them."""
     from nas import records, tables
 
+    if _is_scoring(name, store):
+        return scoring.show(name, trial, store, as_json)
     study = _open(name, store)
     if trial is not None:
         row = study.trial(trial)
@@ -382,6 +390,8 @@ nas catalog show bspline --set order=2 --output bspline.svg""",
 )
 app.add_typer(catalog, name="catalog", rich_help_panel="What there is")
 app.add_typer(bench, name="bench", rich_help_panel="Search")
+app.add_typer(scoring.predictors, name="predictors", rich_help_panel="What there is")
+app.command(rich_help_panel="Search", epilog=scoring.EXAMPLES)(scoring.score)
 
 
 @catalog.callback()
@@ -483,6 +493,12 @@ def _open(name: str, store: str) -> Study:
     return open_study(name, store)
 
 
+def _is_scoring(name: str, store: str) -> bool:
+    from nas.store import Store, queries
+
+    return queries.study(Store.open(store), name).scoring is not None
+
+
 def _check_workers(workers: int | None) -> None:
     from nas.settings import SettingsError
 
@@ -496,7 +512,7 @@ def _run(study: Study, as_json: bool, quiet: bool, **executor: Any) -> None:
     from nas.study import executor_of
     from nas.watching import watching
 
-    with _interruptible(f"nas resume {study.name}", study):
+    with interruptible(f"nas resume {study.name}", study.store):
         with watching(study, silent=as_json or quiet) as watch:
             progress = study.run(executor_of(study, **executor), watch)
     if as_json:
@@ -507,22 +523,6 @@ def _run(study: Study, as_json: bool, quiet: bool, **executor: Any) -> None:
         tables.print_result(study, progress)
     if not progress.counts.get(State.COMPLETED):
         raise typer.Exit(NO_SUCCESS)
-
-
-@contextmanager
-def _interruptible(remedy: str, study: Study) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into exit code 130, after saying how to go on.
-
-    What a trial or Ray prints meanwhile goes to standard error: standard output is for the results.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    except KeyboardInterrupt:
-        where = "" if study.store.is_default else f" --store {shlex.quote(study.store.url)}"
-        typer.echo(f"interrupted: everything so far is kept; go on with `{remedy}{where}`", err=True)
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def _print_json(data: Any) -> None:

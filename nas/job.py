@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,10 @@ Evaluate = Callable[[Job], Evaluation]
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """Proposals to be scored by predictors on their untrained networks: each by all, one proposal after the other."""
+    """Architectures to be scored by predictors on their untrained networks: each by all, one after the other.
+
+    They are scored with so many `samples`; the work on them may take so many bytes of `memory`.
+    """
 
     predictors: tuple[str, ...]
     architectures: tuple[Architecture, ...]
@@ -89,14 +92,16 @@ class ScoreJob:
     space: str
     task: str
     split_seed: int
-    constraints: tuple[Constraint, ...]
+    constraints: tuple[Constraint, ...] = ()
+    samples: int = 16
+    memory: int = 2**30
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A predictor's score of a proposal (higher is better), or None with the reason why it has none."""
+    """What a predictor measured of an architecture, by column; None in each with the reason why it has none."""
 
     predictor: str
-    value: float | None
+    values: Mapping[str, float | None]
     reason: str | None
     seconds: float

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from nas.job import Evaluation, Infeasible, Job, Outcome, Report
 from nas.objectives import Constraint, Objective, broken, objective, unseen
 from nas.schedules import make_schedule
-from nas.settings import Settings, SettingsError
+from nas.settings import SURROGATE, Settings, SettingsError
 from nas.tasks import Known, Lookup, TaskError
+from search_spaces.registry import entries
 from search_spaces.space import Space
 
 
@@ -26,6 +27,24 @@ def refuse(settings: Settings, space: Space, lookup: Lookup) -> None:
                 f"or min:COLUMN with one of {', '.join(each for each in known if not unseen(each))}"
             )
     _refuse_epochs(settings, space, lookup)
+
+
+def refuse_predictors(names: Sequence[str], space: Space, lookup: Lookup) -> None:
+    """Raise SettingsError for a predictor whose scores are not among the results."""
+    from nas.scoring import find_predictor  # imports torch
+
+    known = lookup.metrics(space)
+    if known is None:
+        return
+    for name in names:
+        missing = [column for column in find_predictor(name).columns if column not in known]
+        if missing:
+            there = [each for each in entries("predictor") if set(find_predictor(each).columns) <= set(known)]
+            wanted = f"{'a column' if len(missing) == 1 else 'the columns'} {', '.join(missing)}"
+            raise SettingsError(
+                f"predictor {name} needs {wanted}, which {lookup.name} has not, and nothing is built there to be "
+                f"scored: use one of {', '.join([*there, SURROGATE])}"
+            )
 
 
 def usual_epochs(lookup: Lookup, space: Space) -> int | None:

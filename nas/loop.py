@@ -146,11 +146,11 @@ class Loop:
                 self._waiting.append(screening)
                 return _nothing
             assert isinstance(scores, Problem)
-            lost = [Scored(name, None, scores.reason, 0.0) for name in screening.job.predictors]
+            lost = [Scored(name, {}, scores.reason, 0.0) for name in screening.job.predictors]
             scores = lost * len(screening.proposals)
         count = len(screening.proposals)
         for name in screening.job.predictors:
-            without = [each.reason for each in scores if each.predictor == name and each.value is None]
+            without = [each.reason for each in scores if each.predictor == name and each.reason]
             if without:
                 self._progress.last = f"{name} gave no score to {len(without)} of {count} proposals: {without[0]}"
         self._waiting.append(self._plan.screened(writer, screening, scores))

@@ -64,6 +64,7 @@ def trial_record(study: Study, row: TrialRow) -> dict[str, Any]:
         "values": row.values,
         "confirmed": {name: vars(each) for name, each in study.confirmed().get(row.number, {}).items()} or None,
         "architecture": row.architecture,
+        "measured": {each.column: each.value for each in queries.measured(study.store, study.row.id, row.identity)},
         "metrics": {name: dict(points) for name, points in queries.curves(study.store, row.id).items()},
         "artifacts": queries.artifacts(study.store, row.id),
         "attempts": attempts,

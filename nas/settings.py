@@ -56,21 +56,50 @@ class Settings:
 
 
 MOST = 1000
+USUAL, SURROGATE, LEARNED = "consensus", "surrogate", "learned"
 
 
 @dataclass(frozen=True)
 class Screen:
-    """Score several proposals without training, and train the best one."""
+    """Score several proposals without training, and train the best one; `predictors` is the text of an Ensemble."""
 
-    predictor: str
+    predictors: str
     count: int
 
     @classmethod
     def parse(cls, text: str) -> Screen:
-        """Read `gradsign:8`; raises SettingsError."""
-        name, _, count = text.partition(":")
-        if not name or not count.isdecimal() or not 2 <= int(count) <= MOST:
+        """Read `gradsign:8`, or `8` for the usual predictor; raises SettingsError."""
+        predictors, colon, count = text.rpartition(":")
+        if bool(predictors) != bool(colon) or not count.isdecimal() or not 2 <= int(count) <= MOST:
             raise SettingsError(
-                f"--screen {text!r} does not parse: write a predictor and 2 to {MOST} proposals, as gradsign:8"
+                f"--screen {text!r} does not parse: write predictors and 2 to {MOST} proposals, as gradsign:8 or "
+                f"gradsign+synflow:8, or proposals alone, as 8 for {USUAL}:8"
             )
-        return cls(name, int(count))
+        return cls(predictors or USUAL, int(count))
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Predictors that judge together: by the mean of their ranks, or with weights `learned` on finished trials."""
+
+    names: tuple[str, ...]
+    learned: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Ensemble:
+        """Read `gradsign+synflow` or `learned:gradsign+synflow`; raises SettingsError."""
+        head, _, rest = text.partition(":")
+        names = (rest if head == LEARNED else text).split("+")
+        if any(":" in name for name in names):
+            raise SettingsError(
+                f"predictors {text!r} does not parse: join names by +, as gradsign+synflow or "
+                f"{LEARNED}:gradsign+synflow"
+            )
+        if len(set(names)) < len(names):
+            raise SettingsError(f"predictors {text!r} names one twice: name each once")
+        if head == LEARNED and (len(names) < 2 or SURROGATE in names):
+            raise SettingsError(
+                f"predictors {text!r} does not name what to weigh: write two zero-cost predictors or more, as "
+                f"{LEARNED}:gradsign+synflow; the {SURROGATE} learns from scores by itself, as gradsign+{SURROGATE}"
+            )
+        return cls(tuple(names), head == LEARNED)

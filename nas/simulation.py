@@ -130,7 +130,9 @@ class Memory:
     def artifact(self, trial: int, kind: str, path: str, sha256: str, size: int) -> None:
         """No trial leaves files."""
 
-    def score(self, identity: str, predictor: str, value: float | None, seconds: float) -> None:
+    def score(
+        self, identity: str, predictor: str, value: float | None, seconds: float, reason: str | None = None
+    ) -> None:
         """The plan has what it needs of the scores."""
 
     def event(self, kind: str, payload: dict[str, Any], trial: int | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import replace
 from glob import glob
@@ -37,6 +37,11 @@ class Study:
     def __init__(self, store: Store, name: str) -> None:
         self.store = store
         self.row = queries.study(store, name)
+        if self.row.scoring is not None:
+            raise StoreError(
+                f"study {name!r} is a scoring, whose networks are not trained: see it with `nas show {name}`, "
+                "and search or compare under the name of another study"
+            )
         self.name = name
         self.settings = Settings.from_json(self.row.settings)
 
@@ -49,7 +54,7 @@ class Study:
         check(settings, name)
         known = {row.name: row for row in queries.studies(store)}
         if name is None:
-            name = _readable_name(known)
+            name = readable_name(known)
         if name in known:
             study = cls(store, name)
             if differences := study.settings.differences(settings):
@@ -320,7 +325,8 @@ def _visible_gpus() -> int:
     return there if chosen is None else min(there, len([each for each in chosen.split(",") if each.strip()]))
 
 
-def _readable_name(taken: Sequence[str] | dict[str, Any]) -> str:
+def readable_name(taken: Collection[str]) -> str:
+    """Make up a name that is not taken."""
     random = SystemRandom()
     while (name := f"{random.choice(_ADJECTIVES)}-{random.choice(_NOUNS)}") in taken:
         name = f"{name}-{random.randrange(100)}"

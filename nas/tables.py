@@ -119,6 +119,12 @@ def print_studies(store: Store, rows: list[StudyRow]) -> None:
         table.add_column(name)
     for row in rows:
         settings = row.settings
+        if row.scoring is not None:
+            what = f"{settings['space']} on {settings['task']}, scored"
+            by = ", ".join(row.scoring["predictors"])
+            done = f"{row.ended}/{settings['trials']}"
+            table.add_row(escape(row.name), done, queries.standing(store, row), what, by, _when(row.created))
+            continue
         table.add_row(
             escape(row.name),
             f"{row.ended}/{settings['trials']}",
@@ -186,6 +192,7 @@ def print_trial(study: Study, row: TrialRow) -> None:
     for name, value in row.values.items():
         more = f"   confirmed {_spread(name, confirmed[name])}" if name in confirmed else ""
         console.print(f"  {name:<10} {figure(name, value)}{more}")
+    _print_measured(study, row)
     if row.architecture:
         _print_decisions(study, row)
     for name, points in queries.curves(study.store, row.id).items():
@@ -196,6 +203,13 @@ def print_trial(study: Study, row: TrialRow) -> None:
         console.print(f"attempt {attempt.number} on {attempt.worker} ({attempt.device})", markup=False)
         if attempt.error:
             console.print(attempt.error.rstrip(), style="red", markup=False)
+
+
+def _print_measured(study: Study, row: TrialRow) -> None:
+    """Print what a screening or a supernet said of a trial's architecture, higher being better."""
+    for each in queries.measured(study.store, study.row.id, row.identity):
+        value = f"no score: {each.reason or 'it is no number'}" if each.value is None else f"{each.value:.6g}"
+        console.print(f"  before training, {each.column} {value}", markup=False, soft_wrap=True)
 
 
 def _print_decisions(study: Study, row: TrialRow) -> None:

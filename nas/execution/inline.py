@@ -33,7 +33,7 @@ class Inline:
         if self._work is None or self._paused:
             return []
         if isinstance(self._work, ScoreJob):
-            event = Event("inline", score(self._work))
+            event = Event("inline", score(self._work, self.device))
         else:
             event = Event("inline", self._work.advance())
         if event.last:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from random import Random
+from typing import TYPE_CHECKING
 
 from nas.execution import Event, Problem, Steps
 from nas.job import Evaluation, Infeasible, Job, Outcome, Report, Scored, ScoreJob
@@ -23,6 +24,9 @@ from nas.settings import SettingsError
 from nas.tasks import Known, Lookup
 from search_spaces.decisions import Architecture
 from search_spaces.space import Space
+
+if TYPE_CHECKING:
+    from predictors import Predictor
 
 Seconds = float | tuple[float, float]
 CLOCK = "clock"
@@ -164,17 +168,23 @@ class VirtualWorkers:
         return durations
 
     def _score(self, job: ScoreJob) -> list[Scored]:
-        pairs = product(job.architectures, job.predictors)
-        return [Scored(name, *self._score_one(job, architecture, name), 0.0) for architecture, name in pairs]
+        from nas.scoring import find_predictor
 
-    def _score_one(self, job: ScoreJob, architecture: Architecture, name: str) -> tuple[float | None, str | None]:
+        pairs = product(job.architectures, job.predictors)
+        return [self._score_one(job, architecture, find_predictor(name)) for architecture, name in pairs]
+
+    def _score_one(self, job: ScoreJob, architecture: Architecture, predictor: Predictor) -> Scored:
+        columns = predictor.columns
         try:
             known = self._lookup.untrained(self._space, architecture)
+            reason = broken((each for each in job.constraints if each.name in known), known)
         except Infeasible as error:
-            return None, str(error)
-        if reason := broken((each for each in job.constraints if each.name in known), known):
-            return None, reason
-        return known.get(name), None if name in known else f"{self._lookup.name} has no column {name}"
+            known, reason = {}, str(error)
+        missing = [column for column in columns if column not in known]
+        if reason is None and missing:
+            reason = f"{self._lookup.name} has no column {', '.join(missing)}"
+        values = dict.fromkeys(columns) if reason else {column: known[column] for column in columns}
+        return Scored(predictor.name, values, reason, 0.0)
 
 
 def _drawn(seconds: Seconds | None, seed: int) -> float:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
-from itertools import product
 
 from nas.execution import Problem, Steps
 from nas.job import Evaluate, Evaluation, Job, Outcome, Report, Scored, ScoreJob
@@ -43,19 +41,11 @@ def single_threaded(device: str) -> None:
         torch.set_num_threads(1)
 
 
-def score(job: ScoreJob) -> list[Scored]:
-    """Score each proposal without training; what cannot be scored, or breaks a constraint, says why."""
-    from nas.screening import score_proposal
+def score(job: ScoreJob, device: str) -> list[Scored]:
+    """Score each architecture without training; what cannot be scored, or breaks a constraint, says why."""
+    from nas.scoring.judge import judge
 
-    results = []
-    for architecture, predictor in product(job.architectures, job.predictors):
-        begin = time.perf_counter()
-        try:
-            value, reason = score_proposal(job, architecture, predictor)
-        except Exception as error:
-            value, reason = None, f"{type(error).__name__}: {error}"
-        results.append(Scored(predictor, value, reason, time.perf_counter() - begin))
-    return results
+    return [scored for architecture in job.architectures for scored in judge(job, architecture, device)]
 
 
 class Worker:
@@ -89,4 +79,4 @@ class Worker:
             self._steps = None
 
     def score(self, job: ScoreJob) -> list[Scored]:
-        return score(job)
+        return score(job, self._device)

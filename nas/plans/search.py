@@ -11,7 +11,7 @@ from nas.plans import Bench, Screening, Ticket
 from nas.schedules import Verdict, make_schedule
 from nas.settings import Screen, Settings
 from nas.store import State, Store, Writer, queries
-from nas.strategies import Chooser, Finder, Proposal, Strategy, make_strategy
+from nas.strategies import Chooser, Finder, Measured, Proposal, Strategy, make_strategy
 from nas.strategies.predictor_guided import guided
 from search_spaces.decisions import Architecture, identity
 from search_spaces.limits import limited
@@ -38,7 +38,7 @@ def strategy_of(settings: Settings, space: Space) -> Strategy:
     if settings.screen is None:
         return made
     screen = Screen.parse(settings.screen)
-    return guided(made, part, len(settings.objectives), settings.seed, screen.predictor, screen.count)
+    return guided(made, part, len(settings.objectives), settings.seed, screen.predictors, screen.count)
 
 
 class Search:
@@ -76,7 +76,7 @@ class Search:
         if chooser is None or len(proposals) == 1:
             return self._add(writer, proposals[0])
         if not chooser.predictors:
-            return self._choose(writer, chooser, proposals, {})
+            return self._choose(writer, chooser, proposals, [{}] * len(proposals))
         settings = self._bench.settings
         job = ScoreJob(
             predictors=chooser.predictors,
@@ -90,13 +90,18 @@ class Search:
         return Screening(job, proposals)
 
     def screened(self, writer: Writer, screening: Screening, scores: list[Scored]) -> Ticket:
-        named: dict[str, list[float | None]] = {name: [] for name in screening.job.predictors}
-        pairs = product(screening.proposals, screening.job.predictors)
-        for (proposal, name), score in zip(pairs, scores, strict=True):
-            writer.score(identity(proposal.architecture), name, score.value, score.seconds)
-            named[name].append(score.value)
         assert self._chooser is not None
-        return self._choose(writer, self._chooser, screening.proposals, named)
+        pairs = product(screening.proposals, screening.job.predictors)
+        for (proposal, _), score in zip(pairs, scores, strict=True):
+            for column, value in score.values.items():
+                share = score.seconds / len(score.values)
+                writer.score(identity(proposal.architecture), column, value, share, score.reason)
+        count = len(screening.job.predictors)
+        measured = [
+            {column: value for each in scores[i : i + count] for column, value in each.values.items()}
+            for i in range(0, len(scores), count)
+        ]
+        return self._choose(writer, self._chooser, screening.proposals, measured)
 
     def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Verdict:
         if (ticket.row, report.step) in self._verdicts:
@@ -164,10 +169,10 @@ class Search:
         writer: Writer,
         chooser: Chooser,
         proposals: list[Proposal],
-        scores: Mapping[str, Sequence[float | None]],
+        measured: Sequence[Measured],
     ) -> Ticket:
         """Make a trial of the proposal that the strategy chooses; the others are as if never asked for."""
-        best = proposals[chooser.choose(proposals, scores)]
+        best = proposals[chooser.choose(proposals, measured)]
         for proposal in proposals:
             if proposal is not best:
                 del self._seen[self._keys.pop(proposal.turn)]

@@ -63,7 +63,8 @@ class Study(Base):
 
 
 class Trial(Base):
-    """One architecture judged once. `kind` says why it exists: "search" or "confirm" (a leader trained anew).
+    """One architecture judged once. `kind` says why it exists: "search", "confirm" (a leader trained anew), or
+    "score" (drawn to be scored, and never trained).
 
     `key` is the SHA-256 of identity, task content, budget and repeat; it is unique in a study, so that
     the same work is never done twice.
@@ -130,7 +131,10 @@ class Value(Base):
 
 
 class Score(Base):
-    """A predictor's score of an architecture that may never have been trained. NULL: it could not be scored."""
+    """A predictor's score of an architecture that may never have been trained, by what was measured.
+
+    A value of NULL could not be measured, and `reason` says why.
+    """
 
     __tablename__ = "score"
 
@@ -139,6 +143,7 @@ class Score(Base):
     predictor: Mapped[str] = mapped_column(String(100), primary_key=True)
     value: Mapped[float | None]
     seconds: Mapped[float]
+    reason: Mapped[str | None] = mapped_column(Text)
 
 
 class Artifact(Base):

@@ -13,14 +13,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import aliased
 
-from nas.store.models import Artifact, Attempt, Event, Metric, State, Study, Trial, Value
+from nas.store.models import Artifact, Attempt, Event, Metric, Score, State, Study, Trial, Value
 from nas.store.store import Store, StoreError
 from search_spaces.decisions import Architecture
+
+SCORING = "scoring"
 
 
 @dataclass(frozen=True)
 class StudyRow:
-    """A study: its settings, and how many trials it has in each state (of kind "search")."""
+    """A study: its settings, and how many trials it has in each state (of kind "search").
+
+    Of a scoring, the architectures that all its predictors have tried count as COMPLETED.
+    """
 
     id: int
     name: str
@@ -31,6 +36,11 @@ class StudyRow:
     @property
     def ended(self) -> int:
         return sum(count for state, count in self.counts.items() if state.ended)
+
+    @property
+    def scoring(self) -> dict[str, Any] | None:
+        """What only a scoring's settings have; None for a search."""
+        return self.settings.get(SCORING)
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,17 @@ class Page:
 
 
 @dataclass(frozen=True)
+class ScoreRow:
+    """What was measured of an untrained architecture under one column; None with the reason why it was not."""
+
+    identity: str
+    column: str
+    value: float | None
+    seconds: float
+    reason: str | None
+
+
+@dataclass(frozen=True)
 class Spread:
     """Mean and sample standard deviation of an objective over repeated trainings."""
 
@@ -84,6 +105,14 @@ def studies(store: Store) -> list[StudyRow]:
         counts: dict[int, dict[State, int]] = defaultdict(dict)
         for study, state, count in connection.execute(counted.group_by(Trial.study_id, Trial.state)):
             counts[study][State(state)] = count
+        scorings = {row.id: _columns(row.settings[SCORING]) for row in rows if SCORING in row.settings}
+        if scorings:
+            tried = sa.select(Score.study_id, Score.predictor, sa.func.count()).where(Score.study_id.in_(scorings))
+            grouped = connection.execute(tried.group_by(Score.study_id, Score.predictor))
+            known = {(study, column): count for study, column, count in grouped}
+            for study, columns in scorings.items():
+                if least := min(known.get((study, column), 0) for column in columns):
+                    counts[study][State.COMPLETED] = least
     return [StudyRow(r.id, r.name, r.settings, r.created, counts[r.id]) for r in rows]
 
 
@@ -250,6 +279,30 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.fmean(values), deviation, len(values))
 
 
+def scores(store: Store, study: int, columns: Collection[str]) -> dict[str, dict[str, float | None]]:
+    """Return the scores of a study's architectures by identity and column; a column that was never tried is absent."""
+    found: dict[str, dict[str, float | None]] = defaultdict(dict)
+    for row in scored(store, study, columns):
+        found[row.identity][row.column] = row.value
+    return dict(found)
+
+
+def scored(store: Store, study: int, columns: Collection[str]) -> list[ScoreRow]:
+    """Return all that is kept of a study's scores under some columns."""
+    query = sa.select(Score.identity, Score.predictor, Score.value, Score.seconds, Score.reason)
+    query = query.where(Score.study_id == study, Score.predictor.in_(columns))
+    with store.engine.connect() as connection:
+        return [ScoreRow(*row) for row in connection.execute(query)]
+
+
+def measured(store: Store, study: int, identity: str) -> list[ScoreRow]:
+    """Return all scores that a study keeps of one architecture, by the names of their columns."""
+    query = sa.select(Score.identity, Score.predictor, Score.value, Score.seconds, Score.reason)
+    query = query.where(Score.study_id == study, Score.identity == identity).order_by(Score.predictor)
+    with store.engine.connect() as connection:
+        return [ScoreRow(*row) for row in connection.execute(query)]
+
+
 def tally(store: Store, study: int) -> dict[State, int]:
     """Count all trials of a study, of every kind, by state: cheap enough to ask whether anything changed."""
     query = sa.select(Trial.state, sa.func.count()).where(Trial.study_id == study).group_by(Trial.state)
@@ -269,6 +322,10 @@ def ranges(store: Store) -> dict[int, dict[str, tuple[float, float]]]:
         for study, name, least, most in connection.execute(query.group_by(Trial.study_id, Value.name)):
             found[study][name] = (least, most)
     return dict(found)
+
+
+def _columns(scoring: dict[str, Any]) -> list[str]:
+    return [column for columns in scoring["predictors"].values() for column in columns]
 
 
 _SORTABLE: dict[str, Any] = {

@@ -25,7 +25,7 @@ from nas.errors import UserError
 from nas.store.models import Artifact, Attempt, Event, Metric, Score, State, Study, Trial, Value
 from search_spaces.decisions import Architecture
 
-REVISION = "0001"
+REVISION = "0002"
 DEFAULT = "sqlite:///nas.db"
 # A checkpoint waits for the disk: at SQLite's own 1,000 pages that is a fifth of a small trial's cost.
 CHECKPOINT_PAGES = 4000
@@ -224,7 +224,9 @@ class SqlWriter:
         row = {"trial_id": trial, "kind": kind, "path": path, "sha256": sha256, "size": size}
         self._connection.execute(sa.insert(Artifact), row)
 
-    def score(self, identity: str, predictor: str, value: float | None, seconds: float) -> None:
+    def score(
+        self, identity: str, predictor: str, value: float | None, seconds: float, reason: str | None = None
+    ) -> None:
         """Keep a predictor's score of an architecture; the same one scored again replaces itself."""
         row = {
             "study_id": self._study,
@@ -232,6 +234,7 @@ class SqlWriter:
             "predictor": predictor,
             "value": value,
             "seconds": seconds,
+            "reason": reason,
         }
         self._connection.execute(_KEEP_SCORE, row)
 
@@ -268,7 +271,7 @@ _KEEP_METRIC = _metric.on_conflict_do_update(
 _score = upsert(Score)
 _KEEP_SCORE = _score.on_conflict_do_update(
     index_elements=["study_id", "identity", "predictor"],
-    set_={"value": _score.excluded.value, "seconds": _score.excluded.seconds},
+    set_={name: _score.excluded[name] for name in ("value", "seconds", "reason")},
 )
 
 

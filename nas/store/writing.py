@@ -53,7 +53,9 @@ class Writer(Protocol):
     def artifact(self, trial: int, kind: str, path: str, sha256: str, size: int) -> None:
         """Note a file that a trial left."""
 
-    def score(self, identity: str, predictor: str, value: float | None, seconds: float) -> None:
+    def score(
+        self, identity: str, predictor: str, value: float | None, seconds: float, reason: str | None = None
+    ) -> None:
         """Keep a predictor's score of an architecture; the same one scored again replaces itself."""
 
     def event(self, kind: str, payload: dict[str, Any], trial: int | None = None) -> None:

@@ -26,6 +26,10 @@ REMEDIES = {
 FEATURES = ("several objectives", "constraints", "conditions", "real numbers", "parallel asks", "schedules")
 
 
+Measured = Mapping[str, float | None]
+"""What predictors measured of an architecture, by column; None, or no column, where they could not."""
+
+
 @dataclass(frozen=True)
 class Proposal:
     """An architecture to try. `turn` numbers a study's asks; `note` is JSON the strategy wants back on replay.
@@ -81,8 +85,8 @@ class Chooser(Strategy, Protocol):
     def count(self, turn: int) -> int:
         """Say how many proposals, from this turn on, it wants to choose among; 1: the next as it comes."""
 
-    def choose(self, proposals: Sequence[Proposal], scores: Mapping[str, Sequence[float | None]]) -> int:
-        """Return the index of the proposal to be trained. Scores: higher is better, None where there is none."""
+    def choose(self, proposals: Sequence[Proposal], measured: Sequence[Measured]) -> int:
+        """Return the index of the proposal to be trained, of each of which is given what the predictors measured."""
 
 
 def make_strategy(

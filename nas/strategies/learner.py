@@ -95,6 +95,10 @@ class Learner:
         order = pareto.fitness([each.losses for each in self._judged])
         return [self._judged[i] for i in sorted(range(len(order)), key=order.__getitem__)[:count]]
 
+    def scored(self) -> list[Trial]:
+        """Return the judged trials that are remembered and have scores."""
+        return [each for each in self._judged if any(score is not None for score in each.scores)]
+
     def ranked(self, traces: Sequence[Trace], scores: Sequence[Scores] | None = None) -> NDArray[np.intp]:
         """Return the indices of candidates, the most promising first.
 

@@ -1,34 +1,47 @@
 """Predictor-guided search: of several proposals of another strategy, the most promising one is trained.
 
-Promising are those that rank best by zero-cost predictors (as the assisted searches of GradSign, Zhang and Jia, 2022)
-or by a surrogate that learned from the study's own trials: by its expected (hypervolume) improvement, to which the
-zero-cost scores are features besides the decisions. Until the surrogate has enough trials the scores alone rank.
+Which predictors judge the proposals is written in one way, here and in the short form of `--screen`:
+
+    gradsign                     one zero-cost predictor (as the assisted searches of GradSign, Zhang and Jia, 2022)
+    gradsign+synflow             the mean of their ranks among the proposals
+    learned:gradsign+synflow     the same with weights learned on the study's own trials
+    surrogate                    learned from the decisions of the study's own trials, by expected improvement
+    consensus+surrogate          the same with the scores, and the parts of a combination, as features besides
+
+Ranks, and the scores of a combination such as `consensus`, are those among the proposals of one choice. Learned weights
+(see `predictors.ensemble`) belong to ranks among the study's trials and the proposals together; what they are fitted to
+is the trials' loss, with several objectives their non-dominated rank, and trials that were not scored are left out.
+Until the surrogate has enough trials the scores alone rank; without scores the proposals are trained as they come.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from typing import TYPE_CHECKING
 
-from nas.settings import MOST, SettingsError
-from nas.strategies import Chooser, Finder, Proposal, Strategy, make_strategy
+from nas import pareto
+from nas.settings import MOST, SURROGATE, Ensemble, SettingsError
+from nas.strategies import Chooser, Finder, Measured, Proposal, Strategy, make_strategy
 from nas.strategies.learner import MODEL, Learner, Scores
+from predictors.ensemble import by_rank, learn
 from predictors.surrogate import MODELS
 from search_spaces.decisions import Choice, Integer, Real, Struct
-from search_spaces.registry import find, register
+from search_spaces.registry import register
 from search_spaces.space import Space
 
-LEARNED = "surrogate"
+if TYPE_CHECKING:
+    from predictors import Column, Predictor
+
 NOTE = "zero_cost"
 
 
 class Guided:
     """Has `candidates` proposals of a strategy ranked, and the best one trained.
 
-    `predictors` are names of zero-cost predictors, whose ranks are averaged, and `surrogate`. A share `exploration`
-    of the trials is the strategy's next proposal as it comes.
+    A share `exploration` of the trials is the strategy's next proposal as it comes.
     """
 
     def __init__(
@@ -37,7 +50,7 @@ class Guided:
         space: Space,
         objectives: int,
         seed: int,
-        predictors: Sequence[str],
+        ensemble: Ensemble,
         candidates: int,
         exploration: float = 0.0,
         model: str = MODEL,
@@ -48,9 +61,12 @@ class Guided:
         self._candidates = candidates
         self._exploration = exploration
         self._alone = True
-        self.predictors = tuple(name for name in predictors if name != LEARNED)
-        learner = Learner(space, objectives, seed, model, len(self.predictors))
-        self._learner = learner if LEARNED in predictors else None
+        self._weighs, self._models = ensemble.learned, SURROGATE in ensemble.names
+        self.predictors = tuple(name for name in ensemble.names if name != SURROGATE)
+        self._scorers = [_predictor(name) for name in self.predictors]
+        self._columns = [column for each in self._scorers for column in each.columns]
+        learner = Learner(space, objectives, seed, model, len(self._columns))
+        self._learner = learner if self._weighs or self._models else None
 
     def ask(self, turn: int) -> Proposal | None:
         proposal = self._base.ask(turn)
@@ -69,21 +85,40 @@ class Guided:
 
     def count(self, turn: int) -> int:
         explores = Random(f"{self._seed}/{turn}/explore").random() < self._exploration
-        ranks = self.predictors or (self._learner is not None and self._learner.ready)
-        self._alone = explores or not ranks
+        self._alone = explores or not (self.predictors or self._model_ready)
         return 1 if self._alone else self._candidates
 
-    def choose(self, proposals: Sequence[Proposal], scores: Mapping[str, Sequence[float | None]]) -> int:
-        rows = [tuple(_known(scores[name][i]) for name in self.predictors) for i in range(len(proposals))]
-        if self._learner is not None and self._learner.ready:
-            traces = [self._space.trace(proposal.architecture) for proposal in proposals]
-            best = int(self._learner.ranked(traces, rows)[0])
-        else:
-            best = consensus(rows)
+    def choose(self, proposals: Sequence[Proposal], measured: Sequence[Measured]) -> int:
+        rows = [tuple(_known(each.get(column)) for column in self._columns) for each in measured]
+        best = self._modelled(proposals, rows) if self._model_ready else self._combined(rows)
         if self._learner is not None and self.predictors:
             proposals[best].note[NOTE] = list(rows[best])
         self._note(proposals[best])
         return best
+
+    @property
+    def _model_ready(self) -> bool:
+        return self._models and self._learner is not None and self._learner.ready
+
+    def _modelled(self, proposals: Sequence[Proposal], rows: Sequence[Scores]) -> int:
+        """Return the index of the proposal that the surrogate finds most promising."""
+        assert self._learner is not None
+        traces = [self._space.trace(proposal.architecture) for proposal in proposals]
+        return int(self._learner.ranked(traces, rows)[0])
+
+    def _combined(self, rows: Sequence[Scores]) -> int:
+        """Return the index of the proposal whose scores rank best; of equal ones the first."""
+        trials = self._learner.scored() if self._weighs and self._learner is not None else []
+        columns = self._pooled([*(each.scores for each in trials), *rows])
+        told = [column[: len(trials)] for column in columns]
+        combine = learn(told, pareto.ranks([each.losses for each in trials])) if trials else by_rank
+        scores = combine(columns)[len(trials) :]
+        return scores.index(max(scores))
+
+    def _pooled(self, rows: Sequence[Scores]) -> list[Column]:
+        """Return the scores [predictors][rows] of what was measured, by row and column."""
+        measured = dict(zip(self._columns, map(list, zip(*rows, strict=True)), strict=True))
+        return [each.pooled(measured) for each in self._scorers]
 
     def _note(self, proposal: Proposal) -> None:
         if self._learner is not None:
@@ -101,19 +136,17 @@ def guided(
     exploration: float = 0.0,
     model: str = MODEL,
 ) -> Guided:
-    """Wrap a strategy; `predictors` are names joined by +, as gradsign+surrogate.
+    """Wrap a strategy; `predictors` is the text of an Ensemble, as gradsign+surrogate.
 
-    Raises UnknownName, and SettingsError for a strategy whose proposals cannot be chosen among.
+    Raises UnknownName, and SettingsError for a text that makes no sense and for a strategy whose proposals cannot be
+    chosen among.
     """
     if isinstance(base, Chooser | Finder):
         raise SettingsError(
             f"proposals of {type(base).__name__} cannot be screened, since it chooses among them itself or trains "
             "supernets: use another strategy, as random or tpe"
         )
-    names = [name if name == LEARNED else find("predictor", name).name for name in predictors.split("+")]
-    if len(set(names)) < len(names):
-        raise SettingsError(f"predictors {predictors!r} names one twice: name each once")
-    return Guided(base, space, objectives, seed, names, candidates, exploration, model)
+    return Guided(base, space, objectives, seed, Ensemble.parse(predictors), candidates, exploration, model)
 
 
 @register(
@@ -127,27 +160,25 @@ def predictor_guided(
     objectives: int,
     seed: int,
     base: str = "random",
-    predictors: str = LEARNED,
+    predictors: str = SURROGATE,
     candidates: int = 50,
     exploration: float = 0.1,
     model: str = MODEL,
 ) -> Strategy:
     """Of many proposals of another strategy, the one that predictors rank best is trained.
 
-    `base` is that strategy with its default options; `predictors` are names of zero-cost predictors and `surrogate`,
-    joined by +.
+    `base` is that strategy with its default options. `predictors` are names of zero-cost predictors, whose ranks are
+    averaged, joined by +, as gradsign+synflow; learned:gradsign+synflow weighs them by the study's own trials, and
+    surrogate, alone or as consensus+surrogate, learns from decisions and scores.
     """
     made = make_strategy(base, space, objectives, seed)
     return guided(made, space, objectives, seed, predictors, candidates, exploration, model)
 
 
-def consensus(rows: Sequence[Scores]) -> int:
-    """Return the index of the best mean rank over all scores; ties share a rank, and what has no score is worst."""
-    ranks = [0] * len(rows)
-    for column in zip(*rows, strict=True):
-        values = [-math.inf if value is None else value for value in column]
-        ranks = [rank + sum(other < value for other in values) for rank, value in zip(ranks, values, strict=True)]
-    return ranks.index(max(ranks))
+def _predictor(name: str) -> Predictor:
+    from nas.scoring import find_predictor  # imports torch
+
+    return find_predictor(name)
 
 
 def _known(score: float | None) -> float | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.job import Method
-from nas.settings import SettingsError
+from nas.settings import SURROGATE, Ensemble, SettingsError
 from nas.strategies import Proposal
 from search_spaces.decisions import Architecture, Choice, Integer, Real, Struct
 from search_spaces.registry import find, register
@@ -43,8 +43,8 @@ class Sharing:
                     f"--strategy-option targets={targets} names {target!r}, but {', '.join(MEASURED)} are measured: "
                     "join several with +"
                 )
-        for predictor in filter(None, predictors.split("+")):
-            find("predictor", predictor)
+        if predictors:
+            _refuse(predictors)
 
     def ask(self, turn: int) -> Proposal | None:
         if self._found:
@@ -151,6 +151,18 @@ def subnet_search(
         )
     options = {"supernet": str(Path(supernet).absolute())}
     return Sharing("subnet_search", targets, predictors, options | _search(evaluations, population))
+
+
+def _refuse(predictors: str) -> None:
+    """Refuse what cannot rank subnetworks: predictors that are not known, and those that learn from trained ones."""
+    ensemble = Ensemble.parse(predictors)
+    if ensemble.learned or SURROGATE in ensemble.names:
+        raise SettingsError(
+            f"--strategy-option predictors={predictors} learns from finished trials, but a supernet is searched before "
+            "there are any: name zero-cost predictors joined by +, as gradsign+synflow"
+        )
+    for name in ensemble.names:
+        find("predictor", name)
 
 
 def _search(evaluations: int, population: int) -> dict[str, Any]:

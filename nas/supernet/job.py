@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nas.job import Evaluation, Found, Job, Outcome, Report, ScoreJob
-from nas.screening import score_proposal
+from nas.scoring import find_predictor
+from nas.scoring.judge import judge
+from nas.settings import Ensemble
 from nas.supernet.bank import Supernet
-from nas.supernet.search import SubnetSettings, Subnetwork, measured, subnet_search
+from nas.supernet.search import Predictor, SubnetSettings, Subnetwork, measured, subnet_search
 from nas.supernet.storing import load, save
 from nas.supernet.training import SupernetSettings, train_supernet
 from nas.tasks import Task
@@ -18,6 +19,8 @@ from nas.training.evaluate import resumed
 from nas.training.loop import State
 from nas.training.names import CHECKPOINT
 from nas.training.seeding import derive
+from predictors import Column
+from predictors.ensemble import by_rank
 from search_spaces.decisions import Architecture
 from search_spaces.limits import limited
 from search_spaces.space import Space, find_space
@@ -64,20 +67,22 @@ def _search(job: Job, supernet: Supernet, part: Space) -> list[Subnetwork]:
     settings = SubnetSettings(
         evaluations=options["evaluations"], population=options["population"], seed=derive(job.seed, "subnets")
     )
-    names = [name for name in options["predictors"].split("+") if name]
-    predictors = [_predictor(name, job) for name in names]
+    predictors = [_ensemble(job, options["predictors"])] if options["predictors"] else []
     return subnet_search(supernet, targets, settings, predictors, within=part).promising()
 
 
-def _predictor(name: str, job: Job) -> Callable[[Architecture], float]:
-    """Return a zero-cost predictor as a function of architectures; what cannot be scored is the worst."""
-    asked = ScoreJob((name,), (), job.seed, job.space, job.task, job.split_seed, ())
+def _ensemble(job: Job, text: str) -> Predictor:
+    """Return the mean rank by zero-cost predictors, on untrained networks, as one predictor of architectures."""
+    names = Ensemble.parse(text).names
+    asked = ScoreJob(names, (), job.seed, job.space, job.task, job.split_seed)
 
-    def scored(architecture: Architecture) -> float:
-        value, _ = score_proposal(asked, architecture, name)
-        return -math.inf if value is None else value
+    def scores(architectures: Sequence[Architecture]) -> Column:
+        judged = [judge(asked, each, job.device) for each in architectures]
+        measured = [{column: value for each in row for column, value in each.values.items()} for row in judged]
+        columns = {column: [row[column] for row in measured] for column in measured[0]}
+        return by_rank([find_predictor(name).pooled(columns) for name in names])
 
-    return scored
+    return scores
 
 
 def _found(each: Subnetwork) -> Found:

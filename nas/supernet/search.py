@@ -20,12 +20,14 @@ from nas.supernet.errors import SupernetError
 from nas.supernet.recalibration import SAMPLES, judge
 from nas.supernet.sampling import check_fixed
 from nas.training.measures import measure
+from predictors import Column
+from predictors.ensemble import by_rank
 from search_spaces.decisions import Architecture, Trace, drawing, identity, replaying
 from search_spaces.expressions.stability import Unstable
 from search_spaces.space import Space
 
 Cost = Callable[[Architecture], float]
-Predictor = Callable[[Architecture], float]
+Predictor = Callable[[Sequence[Architecture]], Column]
 REPEATS = 50  # draws in a row that bring nothing new before the space counts as exhausted
 
 
@@ -119,9 +121,10 @@ def subnet_search(
 ) -> Found:
     """Search a supernet for subnetworks of small validation error and small cost, on every target.
 
-    Drawn from the space `within` (see `search_spaces.limits`) with `fixed` decisions as they are. A predictor gives a
-    score, higher is better; of several the mean rank counts. `tell` gets each subnetwork when it is evaluated. Ends
-    after `evaluations`, or earlier where nothing new is found. Raises Infeasible where no draw can be built.
+    Drawn from the space `within` (see `search_spaces.limits`) with `fixed` decisions as they are. A predictor gives
+    architectures their scores, higher is better and None for none; of several the mean rank counts. `tell` gets each
+    subnetwork when it is evaluated. Ends after `evaluations`, or earlier where nothing new is found. Raises Infeasible
+    where no draw can be built.
     """
     names = tuple(target.name for target in targets)
     if not names or len(set(names)) < len(names):
@@ -212,17 +215,17 @@ class _Search:
         self, architectures: list[Architecture], predictors: Sequence[Predictor], count: int, found: Found
     ) -> list[Architecture]:
         """Return those that the predictors put first, each target by its own cost; the others may come again."""
-        known: list[tuple[Architecture, dict[str, float], list[float]]] = []
+        known: list[tuple[Architecture, dict[str, float]]] = []
         for architecture in architectures:
             try:
-                scores = [predictor(architecture) for predictor in predictors]
-                known.append((architecture, self.costs(architecture), scores))
+                known.append((architecture, self.costs(architecture)))
             except (Unstable, ValueError) as error:
                 _skip(found, error)
-        places = [_ranks([scores[i] for *_, scores in known]) for i in range(len(predictors))]
-        worse = [float(sum(ranked)) for ranked in zip(*places, strict=True)]
+        if not known:
+            return []
+        worth = by_rank([predictor([each for each, _ in known]) for predictor in predictors])
         order = in_turns(
-            [[(w, costs[t.name]) for w, (_, costs, _) in zip(worse, known, strict=True)] for t in self.targets]
+            [[(-w, costs[t.name]) for w, (_, costs) in zip(worth, known, strict=True)] for t in self.targets]
         )
         for i in order[count:]:
             self.seen.discard(identity(network_part(known[i][0])))
@@ -257,13 +260,6 @@ def in_turns(points: Sequence[Sequence[Sequence[float]]]) -> list[int]:
 
 def _order(found: Sequence[Subnetwork], targets: Iterable[str]) -> list[int]:
     return in_turns([[(each.error, each.costs[name]) for each in found] for name in targets])
-
-
-def _ranks(scores: Sequence[float]) -> list[int]:
-    """Return each score's place, 0 for the highest and nan the last; equal ones share the first of their places."""
-    known = [-math.inf if math.isnan(score) else score for score in scores]
-    ordered = sorted(known, reverse=True)
-    return [ordered.index(score) for score in known]
 
 
 def _skip(found: Found, error: Exception) -> None:

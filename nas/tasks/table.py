@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import ClassVar
 
 from nas.job import Infeasible
@@ -85,6 +86,18 @@ class Table:
         """Return the last figures of every training in the table, those of the test split with them."""
         curves = (curve for runs in self._index(space).runs.values() for curve in runs)
         return [curve[max(curve)] for curve in curves]
+
+    def results(self, space: Space, column: str) -> list[tuple[Architecture, float]]:
+        """Return every architecture with its last figure in a column, the mean over its trainings.
+
+        An architecture without a figure there is left out; raises TableError for a column that is none.
+        """
+        index = self._index(space)
+        if column not in index.metrics:
+            raise TableError(f"{self.name} has no column {column!r}: it has {', '.join(index.metrics)}")
+        last = {each: [run[max(run)].get(column) for run in runs] for each, runs in index.runs.items()}
+        known = {each: [value for value in values if value is not None] for each, values in last.items()}
+        return [(index.architectures[each], fmean(values)) for each, values in known.items() if values]
 
     def _index(self, space: Space) -> Index:
         return build_index(self._file, space)

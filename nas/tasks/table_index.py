@@ -25,11 +25,13 @@ Curve = dict[int, Figures]
 class Index:
     """The curves of each architecture, in the order of their seeds: by epoch, what is known after it.
 
-    `epochs` are those of any curve, None where the table does not tell them apart.
+    `epochs` are those of any curve, None where the table does not tell them apart. `architectures` and `runs` are by
+    identity, in the order of the file.
     """
 
     metrics: tuple[str, ...]
     epochs: tuple[int, ...] | None
+    architectures: dict[str, Architecture]
     runs: dict[str, list[Curve]]
 
 
@@ -74,7 +76,8 @@ def _build(pair: _Same) -> Index:
             curve[epoch] = figures
     epochs = {epoch for curves in results.values() for curve in curves.values() for epoch in curve}
     runs = {each: [curves[run] for run in sorted(curves)] for each, curves in results.items()}
-    return Index(metrics, tuple(sorted(epochs)) if EPOCH in file.columns else None, runs)
+    told_apart = tuple(sorted(epochs)) if EPOCH in file.columns else None
+    return Index(metrics, told_apart, identities.architectures, runs)
 
 
 def _naming(file: TableFile, space: Space) -> str | None:
@@ -91,12 +94,13 @@ def _naming(file: TableFile, space: Space) -> str | None:
 
 
 class _Identities:
-    """Reads the architectures of rows; a text that comes again is not read again."""
+    """Reads the `architectures` of rows; a text that comes again is not read again."""
 
     def __init__(self, file: TableFile, space: Space, name: str | None, paths: Mapping[str, Decision]) -> None:
         self._file, self._space, self._name = file, space, name
         self._paths = {path: domain for path, domain in paths.items() if path in file.columns}
         self._known: dict[Any, str] = {}
+        self.architectures: dict[str, Architecture] = {}
 
     def of(self, row: Row) -> str:
         """Return the identity of a row's architecture; raises TableError."""
@@ -104,11 +108,13 @@ class _Identities:
         key = text if isinstance(text, str | tuple) else json.dumps(text)
         if key not in self._known:
             try:
-                self._known[key] = identity(self._by_paths(row) if self._name is None else self._by_name(text))
+                architecture = self._by_paths(row) if self._name is None else self._by_name(text)
             except ValueError as error:
                 raise self._file.error(
                     row, f"{error}; mend the row, or give the --space that the table was made for"
                 ) from None
+            self._known[key] = identity(architecture)
+            self.architectures.setdefault(self._known[key], architecture)
         return self._known[key]
 
     def _by_name(self, text: Any) -> Architecture:

@@ -134,7 +134,7 @@ class Fake:
 
     def _score(self, architecture: Any, predictor: str) -> Scored:
         value = self.scores(architecture)
-        return Scored(predictor, value, None if value is not None else "cannot be scored", 0.001)
+        return Scored(predictor, {predictor: value}, None if value is not None else "cannot be scored", 0.001)
 
 
 class Losing(Fake):

@@ -173,10 +173,11 @@ def test_what_cannot_be_is_infeasible(executor: Executor, tmp_path: Path) -> Non
 
 def test_proposals_are_scored_or_say_why_not(executor: Executor) -> None:
     proposals = ({"network": 1}, {"network": 2})
-    executor.submit(executor.workers[0], ScoreJob(("gradsignn",), proposals, 0, "kan_vision", "digits", 0, ()))
+    executor.submit(executor.workers[0], ScoreJob(("gradsign", "params"), proposals, 0, "kan_vision", "digits", 0))
     [event] = following(executor, ended(1))
-    assert isinstance(event.what, list) and [scored.value for scored in event.what] == [None, None]
-    assert all("gradsign" in str(scored.reason) for scored in event.what)
+    assert isinstance(event.what, list)
+    assert [scored.values for scored in event.what] == [{"gradsign": None}, {"params": None}] * 2
+    assert all("network" in str(scored.reason) for scored in event.what)
 
 
 def test_inline_is_quiet_while_it_waits_and_after_its_end(tmp_path: Path) -> None:

@@ -190,7 +190,14 @@ def test_the_same_turn_asks_for_the_same_supernet() -> None:
         ("darts", {"relax": "network.kind", "order": 3}, "order is 3, but one of 1, 2 is allowed"),
         ("rc_darts", {"relax": "network.kind"}, "needs a bound on its resource"),
         ("one_shot", {"targets": "params+speed"}, "names 'speed', but params, flops, latency, memory are measured"),
-        ("one_shot", {"predictors": "gradsing"}, "did you mean gradsign"),
+        ("one_shot", {"predictors": "params+gradsing"}, "did you mean gradsign"),
+        (
+            "one_shot",
+            {"predictors": "learned:params+gradsign"},
+            "learns from finished trials, but a supernet is searched",
+        ),
+        ("one_shot", {"predictors": "params+surrogate"}, "there are any: name zero-cost predictors joined by"),
+        ("one_shot", {"predictors": "rank:params"}, "'rank:params' does not parse"),
         ("subnet_search", {"supernet": "nowhere"}, "needs a trained supernet, but there is no file 'nowhere'"),
     ],
 )

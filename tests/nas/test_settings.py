@@ -55,13 +55,37 @@ def test_settings_that_make_no_sense_are_refused(bad: dict[str, object], message
         Settings(**bad)  # type: ignore[arg-type]
 
 
-def test_a_screen_is_read() -> None:
-    assert Screen.parse("gradsign:8") == Screen("gradsign", 8)
+@pytest.mark.parametrize(
+    ("text", "predictors", "count"),
+    [
+        ("gradsign:8", "gradsign", 8),
+        ("10", "consensus", 10),
+        ("gradsign+params:1000", "gradsign+params", 1000),
+        ("learned:gradsign+params:2", "learned:gradsign+params", 2),
+    ],
+)
+def test_a_screen_is_read(text: str, predictors: str, count: int) -> None:
+    assert Screen.parse(text) == Screen(predictors, count)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "gradsign", "gradsign:", ":8", "gradsign:1", "gradsign:-2", "gradsign:2.5", "gradsign:1001", "a:b"]
+    "text",
+    [
+        "",
+        "1",
+        "1001",
+        "gradsign",
+        "gradsign:",
+        ":8",
+        "gradsign:1",
+        "gradsign:-2",
+        "gradsign:2.5",
+        "gradsign:1001",
+        "a:b",
+    ],
 )
 def test_what_is_no_screen_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="does not parse: write a predictor and 2 to 1000 proposals, as gradsign:8"):
+    with pytest.raises(
+        SettingsError, match="does not parse: write predictors and 2 to 1000 proposals, as gradsign:8 or "
+    ):
         Screen.parse(text)

@@ -459,7 +459,8 @@ def test_predictors_are_columns(twelve: None, tmp_path: Path, column: str) -> No
     [event] = executor.events(0)
     assert isinstance(event.what, list)
     absent = f"{name} has no column gradsign"
-    assert [each.value for each in event.what] == ([5, 9, None, None] if column == "gradsign" else [None] * 4)
+    values = [5, 9, None, None] if column == "gradsign" else [None] * 4
+    assert [each.values for each in event.what] == [{"gradsign": value} for value in values]
     reasons = [each.reason for each in event.what]
     assert reasons[:3] == [*([None] * 2 if column == "gradsign" else [absent] * 2), "params 3 breaks params<=2"]
     assert "has no row for" in str(reasons[3])

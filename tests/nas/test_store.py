@@ -11,17 +11,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
-from nas.store import State, Store, StoreError, Writer, queries
+from nas.store import State, Store, StoreError, Writer, migrations, queries
 from nas.store.models import Base, Number
 from nas.store.store import REVISION
 
@@ -187,6 +190,69 @@ def test_a_migration_that_fails_half_way_leaves_an_empty_database(
         Store.open(f"sqlite:///{tmp_path}/nas.db", create=True)
     assert plain(tmp_path / "nas.db", "SELECT name FROM sqlite_master") == []
     assert queries.studies(Store.open(f"sqlite:///{tmp_path}/nas.db", create=True)) == []
+
+
+def old_store(path: Path) -> list[str]:
+    """Make a store as the first schema had it, with a row in every table; return the tables."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    old = sqlite3.connect(path)
+    old.executescript("""
+        INSERT INTO study VALUES (1, 'one', '{"trials": 1, "screen": "gradsign:4"}', 10.5);
+        INSERT INTO trial VALUES
+            (7, 1, 0, 'search', 'COMPLETED', '{"width": 3}', 'who', 'key', 0, NULL, 5, 'why', 11.0, 12.0);
+        INSERT INTO attempt VALUES (1, 7, 1, 'inline', 'cpu', 11.0, 12.0, NULL);
+        INSERT INTO metric VALUES (7, 1, 'loss', 0.25);
+        INSERT INTO value VALUES (7, 'accuracy', 0.5);
+        INSERT INTO artifact VALUES (7, 'weights', '00000/weights', 'abc', 100);
+        INSERT INTO event VALUES (1, 1, 7, 'asked', '{"turn": 0}', 11.0);
+        INSERT INTO score VALUES (1, 'who', 'gradsign', 123.0, 0.5), (1, 'other', 'gradsign', NULL, 0.25);
+    """)
+    tables = [str(name) for (name,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    old.close()
+    return tables
+
+
+def test_a_store_of_the_first_schema_is_upgraded_and_keeps_everything(tmp_path: Path) -> None:
+    path = tmp_path / "nas.db"
+    tables = [name for name in old_store(path) if name != "alembic_version"]
+    assert len(tables) == 8
+    before = {name: plain(path, f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables}
+    assert all(before.values())
+    store = Store.open(f"sqlite:///{path}")
+    after = {name: plain(path, f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables}
+    assert after.pop("score") == [(*row, None) for row in before.pop("score")]
+    assert after == before and plain(path, "SELECT version_num FROM alembic_version") == [("0002",)]
+    with store.writing(1) as writer:
+        writer.score("other", "gradsign", None, 0.25, "it has no gradient")
+    found = {row.identity: (row.value, row.seconds, row.reason) for row in queries.scored(store, 1, ["gradsign"])}
+    assert found == {"who": (123.0, 0.5, None), "other": (None, 0.25, "it has no gradient")}
+    assert Store.open(f"sqlite:///{path}").url == store.url
+
+
+def test_scores_are_read_by_architecture_and_column(store: Store) -> None:
+    one, two = store.add_study("one", {}), store.add_study("two", {})
+    with store.writing(one) as writer:
+        writer.score("a", "gradsign", 1.5, 0.1)
+        writer.score("a", "params", None, 0.2, "why")
+        writer.score("b", "params", 7.0, 0.3)
+        writer.score("b", "params", 8.0, 0.4, "again")
+    with store.writing(two) as writer:
+        writer.score("a", "gradsign", 9.0, 0.1)
+    assert queries.scores(store, one, ["gradsign", "params"]) == {
+        "a": {"gradsign": 1.5, "params": None},
+        "b": {"params": 8.0},
+    }
+    assert queries.scores(store, one, ["gradsign"]) == {"a": {"gradsign": 1.5}}
+    assert sorted(map(astuple, queries.scored(store, one, ["params"]))) == [
+        ("a", "params", None, 0.2, "why"),
+        ("b", "params", 8.0, 0.4, "again"),
+    ]
 
 
 def not_a_database(folder: Path) -> str:

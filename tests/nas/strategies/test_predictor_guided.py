@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from nas.plans.search import strategy_of
-from nas.settings import Settings, SettingsError
+from nas.settings import Ensemble, Settings, SettingsError
 from nas.strategies import Chooser, Finder, Proposal, Strategy, make_strategy
-from nas.strategies.predictor_guided import NOTE, Guided, consensus, guided
+from nas.strategies.predictor_guided import NOTE, Guided, guided
+from predictors import Predictor
 from search_spaces import registry
 from search_spaces.decisions import Architecture, Choice, Integer, Real, Struct, canonical
 from search_spaces.registry import Entry, UnknownName, entries
@@ -49,7 +50,7 @@ class Plan:
     """Works a strategy as a study does: asks, has scored, chooses, tells; keeps what a store would."""
 
     strategy: Strategy
-    score: dict[str, Score] = field(default_factory=dict)
+    score: dict[str, Score] = field(default_factory=dict)  # by column
     fate: Callable[[Proposal], tuple[Sequence[float] | None, bool]] = lambda p: ([loss(p.architecture)], True)
     takes: int = 0
     counts: list[int] = field(default_factory=list)
@@ -65,8 +66,8 @@ class Plan:
         proposals = [found for i in range(wanted) if (found := self.strategy.ask(first + i)) is not None]
         best = proposals[0]
         if chooser and wanted > 1:
-            scores = {name: [self.score[name](p.architecture) for p in proposals] for name in chooser.predictors}
-            best = proposals[chooser.choose(proposals, scores)]
+            measured = [{name: score(p.architecture) for name, score in self.score.items()} for p in proposals]
+            best = proposals[chooser.choose(proposals, measured)]
         for proposal in proposals:
             if proposal is not best:
                 self.strategy.tell(proposal.turn, None)
@@ -88,12 +89,21 @@ class Plan:
         return min(loss(proposal.architecture) for proposal in self.run(trials))
 
 
+def products(rows: Sequence[Sequence[float]]) -> list[float]:
+    """The product of places, so that nothing but the best in both parts is the best."""
+    return [math.prod(1 + sum(other[k] < row[k] for other in rows) for k in range(2)) for row in rows]
+
+
 @pytest.fixture
 def scorers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two predictors that are known by name; the plan of these tests computes their scores."""
+    """Three predictors that are known by name, the last a combination; the plan of a test computes their scores."""
     registry.entries("predictor")
-    for name in ("first", "second"):
-        monkeypatch.setitem(registry._entries["predictor"], name, Entry("predictor", name, lambda: None, "for tests"))
+    for name, parts in (("first", ()), ("second", ()), ("both", ("left", "right"))):
+        pool = products if parts else None
+        made = Predictor(
+            name, "for tests", lambda *given: pytest.fail("nothing is built"), cost="nothing", parts=parts, pool=pool
+        )
+        monkeypatch.setitem(registry._entries["predictor"], name, Entry("predictor", name, made, "for tests"))
 
 
 def make(predictors: str = "surrogate", seed: int = 0, objectives: int = 1, **options: Any) -> Strategy:
@@ -148,33 +158,94 @@ def test_scores_make_their_base_better_from_the_first_trial_on() -> None:
 
 
 @pytest.mark.usefixtures("scorers")
-def test_the_surrogate_learns_what_the_scores_say() -> None:
-    """Half of a loss is luck that no decision tells of and a score does, turned round and on another scale."""
+def test_the_surrogate_learns_what_a_part_of_a_combination_says() -> None:
+    """Half of a loss is luck that no decision tells of and one part does, turned round and on another scale."""
 
     def luck(architecture: Architecture) -> float:
         return Random(canonical(architecture)).random() * 3
 
     def late(predictors: str, seed: int) -> float:
-        plan = Plan(make(predictors, seed, candidates=20), {"first": lambda a: math.exp(9 * luck(a))})
+        scores: dict[str, Score] = {
+            "both.left": lambda a: math.exp(9 * luck(a)),
+            "both.right": lambda a: Random(f"other {canonical(a)}").choice([0.0, 1.0, None]),
+        }
+        plan = Plan(make(predictors, seed, candidates=20), scores)
         plan.fate = lambda p: ([loss(p.architecture) + luck(p.architecture)], True)
-        return statistics.mean(loss(p.architecture) + luck(p.architecture) for p in plan.run(60)[30:])
+        return statistics.mean(loss(p.architecture) + luck(p.architecture) for p in plan.run(50)[30:])
 
     means = {
-        names: statistics.mean(late(names, seed) for seed in range(2)) for names in ("surrogate", "first+surrogate")
+        names: statistics.mean(late(names, seed) for seed in range(2)) for names in ("surrogate", "both+surrogate")
     }
-    assert means["first+surrogate"] < means["surrogate"] - 0.3
+    assert means["both+surrogate"] < means["surrogate"] - 0.3
 
 
+def chosen(predictors: str, scores: dict[str, Sequence[float | None]]) -> int:
+    """Return which of some proposals a new strategy chooses, by their scores in each column."""
+    strategy = make(predictors, candidates=len(next(iter(scores.values()))))
+    assert isinstance(strategy, Chooser)
+    rows = [dict(zip(scores, row, strict=True)) for row in zip(*scores.values(), strict=True)]
+    return strategy.choose([found for turn in range(len(rows)) if (found := strategy.ask(turn))], rows)
+
+
+@pytest.mark.usefixtures("scorers")
 def test_the_best_by_score_is_chosen_and_what_has_none_is_last() -> None:
-    assert consensus([(1.0,), (3.0,), (2.0,)]) == 1
-    assert consensus([(None,), (-5.0,)]) == 1
-    assert consensus([(2.0,), (2.0,)]) == 0
-    assert consensus([(None,), (None,)]) == 0
+    assert chosen("first", {"first": (1.0, 3.0, 2.0)}) == 1
+    assert chosen("first", {"first": (None, -5.0)}) == 1
+    assert chosen("first", {"first": (2.0, 2.0)}) == 0
+    assert chosen("first", {"first": (None, None)}) == 0
 
 
-def test_several_scores_are_averaged_by_rank() -> None:
+@pytest.mark.usefixtures("scorers")
+@pytest.mark.parametrize("predictors", ["first+second", "first+second+surrogate", "learned:first+second"])
+def test_several_scores_are_averaged_by_rank_where_nothing_is_learned(predictors: str) -> None:
     """Ranks by hand: 0 + 3, 3 + 0, 2 + 2, 1 + 1."""
-    assert consensus([(1.0, 40.0), (1e9, 10.0), (3.0, 30.0), (2.0, 20.0)]) == 2
+    assert chosen(predictors, {"first": (1.0, 1e9, 3.0, 2.0), "second": (40.0, 10.0, 30.0, 20.0)}) == 2
+
+
+@pytest.mark.usefixtures("scorers")
+def test_a_combination_ranks_its_proposals_among_each_other() -> None:
+    """Products of places by hand: 1 x 4, 2 x 3, 3 x 2, 4 x 1, and by rank with the other the second of the best."""
+    parts = {"both.left": (1.0, 2.0, 3.0, 4.0), "both.right": (90.0, 80.0, 70.0, 60.0)}
+    assert chosen("both", parts) == 1
+    assert chosen("first+both", parts | {"first": (0.0, 1.0, 2.0, 0.0)}) == 2
+    assert chosen("both", {"both.left": (5.0, 2.0, 1.0), "both.right": (None, 1.0, 2.0)}) == 1
+
+
+@pytest.mark.usefixtures("scorers")
+def test_learned_weights_find_the_predictor_that_is_right() -> None:
+    """One score is right and three are of chance, of which a mean of ranks makes little."""
+
+    def chance(name: str) -> Score:
+        return lambda a: Random(name + canonical(a)).random()
+
+    scores: dict[str, Score] = {"first": lambda a: -loss(a), "second": chance("s")}
+    scores |= {f"both.{side}": chance(side) for side in ("left", "right")}
+
+    def late(predictors: str, seed: int) -> float:
+        plan = Plan(make(predictors, seed, candidates=10, exploration=0.0), scores)
+        return statistics.mean(loss(p.architecture) for p in plan.run(60)[40:])
+
+    means = {
+        learned: statistics.mean(late(f"{learned}first+second+both", seed) for seed in range(2))
+        for learned in ("", "learned:")
+    }
+    best = statistics.mean(late("first", seed) for seed in range(2))
+    assert means["learned:"] < means[""] - 0.3 and means["learned:"] < best + 0.1
+
+
+@pytest.mark.usefixtures("scorers")
+def test_weights_are_learned_of_the_non_dominated_rank() -> None:
+    """Of two objectives at odds one score tells the first, the other which trials are beaten: that one is followed."""
+    strategy = make("learned:first+second", objectives=2, candidates=2, exploration=0.0)
+    assert isinstance(strategy, Chooser)
+    for turn in range(60):
+        pair = [proposal for i in range(2) if (proposal := strategy.ask(BLOCK * turn + i))]
+        beaten, place = divmod(turn, 6)
+        best = strategy.choose(pair, [{"first": -place, "second": -beaten}] * 2)
+        strategy.tell(pair[best].turn, [beaten + 3 * place, beaten + 15 - 3 * place])
+    pair = [proposal for i in range(2) if (proposal := strategy.ask(BLOCK * 99 + i))]
+    assert strategy.choose(pair, [{"first": 9, "second": -7}, {"first": -9, "second": -3}]) == 1
+    assert strategy.choose(pair, [{"first": -9, "second": -3}, {"first": 9, "second": -7}]) == 0
 
 
 @pytest.mark.usefixtures("scorers")
@@ -207,12 +278,24 @@ def test_an_exploration_is_the_next_proposal_of_the_base() -> None:
 
 
 @pytest.mark.usefixtures("scorers")
-@pytest.mark.parametrize("predictors", ["surrogate", "first", "first+second+surrogate"])
-@pytest.mark.parametrize("base", ["random", "tpe", "nsga2"])
+@pytest.mark.parametrize(
+    ("predictors", "base"),
+    [
+        ("surrogate", "random"),
+        ("first", "tpe"),
+        ("first+both", "nsga2"),
+        ("first+both+surrogate", "tpe"),
+        ("first+both+surrogate", "nsga2"),
+        ("learned:first+second+both", "random"),
+        ("learned:first+second+both", "nsga2"),
+    ],
+)
 def test_rebuilt_from_its_history_it_chooses_the_same(predictors: str, base: str) -> None:
     scores: dict[str, Score] = {
         "first": lambda a: -loss(a),
         "second": lambda a: None if a["kind"] == "plain" else a["kind"]["tuned"]["rate"],
+        "both.left": lambda a: -loss(a),
+        "both.right": lambda a: Random(canonical(a)).choice([0.0, 1.0, None]),
     }
     rng = Random(1)
 
@@ -267,7 +350,7 @@ def test_candidates_do_not_count_as_under_way_until_one_is_chosen() -> None:
     assert strategy.count(99 * BLOCK) == 4
     proposals = [proposal for i in range(4) if (proposal := strategy.ask(99 * BLOCK + i))]
     assert all(strategy._learner.fresh(SPACE.trace(each.architecture)) for each in proposals)
-    chosen = strategy.choose(proposals, {})
+    chosen = strategy.choose(proposals, [{}] * len(proposals))
     assert [strategy._learner.fresh(SPACE.trace(each.architecture)) for each in proposals].index(False) == chosen
 
 
@@ -278,13 +361,14 @@ def test_what_the_base_waits_for_is_waited_for() -> None:
 
         remember = tell = lambda self, *args, **named: None
 
-    assert Guided(Waiting(), SPACE, 1, 0, ["surrogate"], 3).ask(0) is None
+    assert Guided(Waiting(), SPACE, 1, 0, Ensemble(("surrogate",)), 3).ask(0) is None
 
 
 def test_the_short_form_ranks_without_exploration() -> None:
     for screen, predictors in (
         ("gradsign:7", ("gradsign",)),
         ("gradsign+surrogate:7", ("gradsign",)),
+        ("learned:gradsign+params:7", ("gradsign", "params")),
         ("surrogate:7", ()),
     ):
         settings = Settings(strategy="random", screen=screen, objectives=("accuracy",))
@@ -299,9 +383,18 @@ def test_the_short_form_ranks_without_exploration() -> None:
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"predictors": "gradsing"}, r"unknown predictor 'gradsing': did you mean gradsign\?"),
+        ({"predictors": "gradsing"}, r"unknown predictor 'gradsing': did you mean gradsign"),
         ({"predictors": ""}, "unknown predictor ''"),
         ({"predictors": "surrogate+surrogate"}, "'surrogate\\+surrogate' names one twice: name each once"),
+        ({"predictors": "gradsign+"}, "unknown predictor ''"),
+        (
+            {"predictors": "rank:gradsign"},
+            "'rank:gradsign' does not parse: join names by \\+, as gradsign\\+synflow or",
+        ),
+        ({"predictors": "learned:gradsign"}, "'learned:gradsign' does not name what to weigh: write two zero-cost"),
+        ({"predictors": "learned"}, "'learned' does not name what to weigh: write two zero-cost"),
+        ({"predictors": "learned:gradsign+surrogate"}, "the surrogate learns from scores by itself, as gradsign"),
+        ({"predictors": "learned:gradsign+gradsing"}, r"unknown predictor 'gradsing': did you mean gradsign"),
         ({"predictors": 3}, "predictors"),
         ({"base": "nobody"}, "unknown strategy 'nobody'"),
         ({"base": "predictor_guided"}, "cannot be screened, since it chooses among them itself"),

@@ -119,7 +119,7 @@ def test_predictors_choose_which_children_are_evaluated(bank: Supernet) -> None:
 
     settings = SubnetSettings(evaluations=16, population=8, children=4, surplus=3)
     free = Target("free", lambda drawn: 0.0)
-    subnet_search(bank, [free], settings, [score], within=SMALL, tell=tell)
+    subnet_search(bank, [free], settings, [lambda drawn: list(map(score, drawn))], within=SMALL, tell=tell)
     generations = [each for each in scored if each]
     assert [len(each) for each in generations] == [12, 12]
     for i, generation in enumerate(generations):
@@ -128,15 +128,18 @@ def test_predictors_choose_which_children_are_evaluated(bank: Supernet) -> None:
         assert sorted((evaluated[name] for name in told[8 + 4 * i : 12 + 4 * i]), reverse=True) == best
 
 
-def test_of_several_predictors_the_mean_rank_counts_and_nan_is_last(bank: Supernet) -> None:
+@pytest.mark.parametrize("odd", [None, math.nan])
+def test_of_several_predictors_the_mean_rank_counts_and_what_has_no_score_is_last(
+    bank: Supernet, odd: float | None
+) -> None:
     seen: list[Any] = []
 
-    def first(drawn: Any) -> float:
-        seen.append(drawn)
-        return math.nan if drawn["network"]["stem"] == 8 else 1.0
+    def first(drawn: Any) -> list[float | None]:
+        seen.extend(drawn)
+        return [odd if each["network"]["stem"] == 8 else 1.0 for each in drawn]
 
-    def second(drawn: Any) -> float:
-        return float(drawn["network"]["stem"])
+    def second(drawn: Any) -> list[float | None]:
+        return [float(each["network"]["stem"]) for each in drawn]
 
     free = Target("free", lambda drawn: 0.0)
     settings = SubnetSettings(evaluations=12, population=8, children=4, surplus=4)

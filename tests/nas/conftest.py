@@ -1,0 +1,1 @@
+"""That this file is here puts its folder on the path, also for tests of the folders below: they share its modules."""
