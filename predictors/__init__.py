@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the surrogates of this package need no torch, which takes a
     from torch import Tensor, nn
 
 MEMORY = 2**30
-REFUSALS = (RuntimeError, NotImplementedError, ValueError, TypeError)
+REFUSALS = (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, IndexError)
 
 
 class Unscorable(ValueError):
@@ -44,10 +44,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def chunks(self, sample_bytes: int) -> Iterator[Batch]:
-        """Part the batch evenly into as few chunks as stay within its memory, at so many bytes a sample."""
-        most = max(1, self.memory // max(1, sample_bytes))
-        count = math.ceil(len(self) / most)
+    def chunks(self, sample_bytes: int, least: int = 1) -> Iterator[Batch]:
+        """Part the batch evenly into as few chunks as stay within its memory, at so many bytes a sample.
+
+        A chunk has `least` samples or more, where the batch has them: batch normalisation of vectors needs two.
+        """
+        most = max(least, self.memory // max(1, sample_bytes))
+        count = max(1, min(math.ceil(len(self) / most), len(self) // least))
         parts = zip(self.inputs.tensor_split(count), self.targets.tensor_split(count), strict=True)
         return (Batch(inputs, targets, self.seed, self.memory) for inputs, targets in parts)
 
@@ -101,11 +104,16 @@ class Predictor:
         parameters, gradients, buffers and modes, and torch's random state, stay bit for bit. Raises Unscorable for
         what this predictor cannot score, such as a number that is not finite.
         """
+        from torch import OutOfMemoryError
         from torch.nn.functional import cross_entropy
 
         try:
             with _sandbox(network, batch) as (copied, moved):
                 found = self._measure(copied, moved, loss or cross_entropy)
+        except OutOfMemoryError as error:
+            raise Unscorable(
+                f"{self.name} ran out of memory on this network: take a smaller --memory, or fewer samples"
+            ) from error
         except REFUSALS as error:  # Unscorable among them
             raise Unscorable(f"{self.name} cannot score this network: {' '.join(str(error).split())}") from error
         for part in self._parts:
@@ -157,7 +165,10 @@ def _of(function: Callable[..., Any]) -> tuple[str, str]:
 
 @contextmanager
 def _sandbox(network: nn.Module, batch: Batch) -> Iterator[tuple[nn.Module, Batch]]:
-    """Give a copy of the network, in training mode and without dropout, and the batch in its precision and place."""
+    """Give a copy of the network, in training mode and without dropout, and one of the batch, alike in precision.
+
+    Nothing in it works in place, so that what a module was called with is still there after it.
+    """
     import torch
     from torch import nn
 
@@ -175,9 +186,13 @@ def _sandbox(network: nn.Module, batch: Batch) -> Iterator[tuple[nn.Module, Batc
         for module in copied.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.p = 0.0  # and stays off when a predictor changes the mode
+            elif isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+                module.dropout = 0.0
+            if getattr(module, "inplace", False) is True:
+                module.inplace = False  # type: ignore[assignment]
         wanted = next((each.dtype for each in copied.parameters() if each.is_floating_point()), torch.float32)
         inputs, targets = (
-            each.to(device, wanted) if each.is_floating_point() else each.to(device)
+            each.to(device, wanted if each.is_floating_point() else each.dtype, copy=True)
             for each in (batch.inputs, batch.targets)
         )
         yield copied, Batch(inputs, targets, batch.seed, batch.memory)

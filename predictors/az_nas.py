@@ -21,10 +21,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 from scipy.stats import rankdata
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from predictors import Batch, Loss, Unscorable, combination
@@ -78,11 +79,20 @@ def score(network: nn.Module, batch: Batch, loss: Loss) -> dict[str, float]:
 def _redraw(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            masked = parametrize.is_parametrized(module, "weight")
-            nn.init.kaiming_normal_(module.parametrizations.weight.original if masked else module.weight)  # type: ignore
+            nn.init.kaiming_normal_(_drawn(module))
         elif isinstance(module, NORMS) and module.affine:
             nn.init.ones_(module.weight)
         else:
             continue
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _drawn(module: nn.Conv2d | nn.Linear) -> Tensor:
+    """Return the tensor that is drawn: the weight, or what a mask covers."""
+    if not parametrize.is_parametrized(module, "weight"):
+        return module.weight
+    original = getattr(module.parametrizations.weight, "original", None)  # type: ignore[union-attr]
+    if original is None:
+        raise Unscorable("it has a weight made of several tensors, which cannot be drawn anew")
+    return cast(Tensor, original)

@@ -69,7 +69,7 @@ class Passed:
 
 
 def profile(network: nn.Module, batch: Batch) -> Profile:
-    """Pass one sample through the network, which is in training mode afterwards and works nowhere in place."""
+    """Pass one sample through the network, which is in training mode afterwards."""
     counted: dict[nn.Module, int] = {}
     started: list[tuple[int, int]] = []  # of the modules at work: the count at the start, and what their parts took
     counter = _Counter()
@@ -86,9 +86,6 @@ def profile(network: nn.Module, batch: Batch) -> Profile:
         if started:
             started[-1] = started[-1][0], started[-1][1] + parts
 
-    for module in network.modules():
-        if getattr(module, "inplace", False) is True:
-            module.inplace = False  # type: ignore[assignment]
     network.eval()
     inputs = batch.inputs[:1].detach().requires_grad_(batch.inputs.is_floating_point())
     with counter, _hooked([(module, begin, end) for module in network.modules()]):

@@ -8,14 +8,15 @@ holds for layers and wirings of any kind and networks of any depth:
   undo what KAN layers, rationals and attention need at the start; and it is from its own start that a network is
   trained.
 - Gates are opened: a single number that is zero at the start, and no bias, such as the factor of a rezero branch,
-  becomes 1. Such a block is the identity at the start, and nothing could be said of it. A block that then still hands
-  on its input as it is can learn nothing, and gives the lowest trainability of all, as in AZ-NAS.
+  becomes 1, and so does the scale of a norm that is zero throughout. Such a block is the identity at the start, and
+  nothing could be said of it. A block that then still hands on its input as it is gives the lowest trainability of
+  all, as in AZ-NAS.
 - Expressivity is the mean entropy of the blocks, not their sum, which is above all their number. Where all
   networks have as many blocks this makes no difference.
 - Complexity is live FLOPs (see `noise`): what is computed on dead paths changes nothing.
 
-A network of which the output does not depend on the input comes last of itself: past its stem it has no live FLOPs, no
-entropy, and norms of 0, which give the lowest trainability.
+A network of which the output does not depend on the input has no live FLOPs past its stem, no entropy there, and norms
+of 0, for which trainability is about -1e6.
 
 How the constants were chosen: the smallest gain, the 1e-6, equal weights and the logarithm of ranks are AZ-NAS's, as
 is what becomes of blocks that hand on their input. No number was fitted, but one choice was made by looking. The mean
@@ -34,6 +35,7 @@ from torch import nn
 
 from predictors import Batch, Loss, combination
 from predictors.az_nas import COST, PARTS, log_ranks, progressivity, trainability
+from predictors.flow import NORMS
 from predictors.noise import gaussian, measure
 
 
@@ -56,6 +58,8 @@ def score(network: nn.Module, batch: Batch, loss: Loss) -> dict[str, float]:
 
 
 def _open_gates(network: nn.Module) -> None:
+    scales = {id(module.weight) for module in network.modules() if isinstance(module, NORMS)}
     for name, parameter in network.named_parameters():
-        if parameter.requires_grad and parameter.numel() == 1 and "bias" not in name and not parameter.any():
+        gate = id(parameter) in scales or (parameter.numel() == 1 and "bias" not in name)
+        if gate and parameter.requires_grad and not parameter.any():
             nn.init.ones_(parameter)

@@ -45,7 +45,9 @@ def score(network: nn.Module, batch: Batch, loss: Loss) -> float:
     kept = SAMPLES * saved_bytes(network.eval(), batch, loss)
     network.train()
     reached = [torch.zeros_like(use) for use in used]
-    for some in inputs.tensor_split(min(SAMPLES // 2, math.ceil(kept / batch.memory))):  # units differ among two
+    for some in inputs.tensor_split(
+        max(1, min(SAMPLES // 2, math.ceil(kept / batch.memory)))
+    ):  # units differ among two
         reached = _either(reached, _reached(network, parameters, some))
     if not all(bool((live | ~use).all()) for live, use in zip(reached, used, strict=True)):
         network = without_norms(network).double().eval()
@@ -88,6 +90,8 @@ def _live_only(module: nn.Module, given: object, output: object) -> None:
 
 def _without_constants(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Make 0 of constant units that a linear map gets, so that their weights have no gradient."""
+    if not given:
+        raise Unscorable("a linear map of it is called by keyword, and what it gets cannot be followed")
     return (given[0] * _live(given[0]), *given[1:])
 
 

@@ -46,7 +46,7 @@ class Affine(nn.Module):
 def without_norms(network: nn.Module) -> nn.Module:
     """Put `Affine` in the place of every norm, in the network given."""
     for parent in list(network.modules()):
-        for name, child in parent.named_children():
+        for name, child in list(parent._modules.items()):  # a module that has two places, in both
             if isinstance(child, NORMS):
                 setattr(parent, name, Affine(child))
     return Affine(network) if isinstance(network, NORMS) else network
@@ -57,7 +57,7 @@ def without_masks(network: nn.Module) -> list[nn.Parameter]:
 
     Modules stay as they are in which one changes a shape, as a factorisation would.
     """
-    made = []
+    made: dict[nn.Parameter, nn.Parameter] = {}  # by the parameter behind it, which modules may share
     for module in list(network.modules()):
         if not parametrize.is_parametrized(module):
             continue
@@ -71,10 +71,10 @@ def without_masks(network: nn.Module) -> list[nn.Parameter]:
         module.__class__ = type(module).__bases__[0]
         del module.parametrizations
         for name, value in values.items():
-            parameter = nn.Parameter(value, requires_grad=held[name].original.requires_grad)
+            original = held[name].original
+            parameter = made.setdefault(original, nn.Parameter(value, requires_grad=original.requires_grad))
             module.register_parameter(name, parameter)
-            made.append(parameter)
-    return made
+    return list(made.values())
 
 
 @torch.no_grad()

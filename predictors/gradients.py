@@ -33,6 +33,8 @@ def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
     found = {name: each for name, each in network.named_parameters() if each.requires_grad}
     if not found:
         raise Unscorable("it has no trainable parameters, and the score is one of these")
+    if any(each.is_complex() for each in found.values()):
+        raise Unscorable("its parameters are complex, and the score is one of real ones")
     return found
 
 
@@ -77,7 +79,7 @@ def batch_gradient(network: nn.Module, batch: Batch, loss: Loss) -> dict[str, Te
 def memory_chunks(network: nn.Module, batch: Batch, loss: Loss, order: int = 1) -> Iterator[Batch]:
     """Part the batch for passes of many samples at once, whose loss is differentiated once or twice."""
     # In evaluation mode, since batch normalisation refuses a single sample without height and width.
-    return batch.chunks(saved_bytes(deepcopy(network).eval(), batch, loss, order))
+    return batch.chunks(saved_bytes(deepcopy(network).eval(), batch, loss, order), least=2)
 
 
 def saved_bytes(network: nn.Module, batch: Batch, loss: Loss, order: int = 1) -> int:
@@ -94,7 +96,8 @@ def saved_bytes(network: nn.Module, batch: Batch, loss: Loss, order: int = 1) ->
             kept[storage.data_ptr()] = storage.nbytes()
         return saved
 
-    sample = batch.inputs[:1].clone()  # a storage of its own
+    # With a gradient of its own, so that the passes of frozen layers count; and with a storage of its own.
+    sample = batch.inputs[:1].detach().requires_grad_(batch.inputs.is_floating_point()).clone()
     with saved_tensors_hooks(note, lambda saved: saved), sdpa_kernel(SDPBackend.MATH):
         value = loss(network(sample), batch.targets[:1].clone())
         gradients = second_order(value, trainable(network)) if order == 2 else ()

@@ -52,7 +52,7 @@ def measure(network: nn.Module, noise: Batch) -> Measured:
     """Pass noise forward and back; raises Unscorable for a network without two blocks."""
     known = profile(network, noise)
     parts = units(network, list(known.flops))
-    chunks = list(noise.chunks(known.sample_bytes))
+    chunks = list(noise.chunks(known.sample_bytes, least=2))
     found = [_pass(network, chunk, parts, known) for chunk in chunks]
     shares = [len(chunk) / len(noise) for chunk in chunks]
     live = set[nn.Module]().union(*(each.live for each in found))

@@ -2,10 +2,10 @@
 
     score = log(1 + Σ_o out_o(1; |θ|))
 
-For ReLU networks with pools this is the L1 path norm: the sum over all paths, from an input or a bias to an output, of
-the product of the absolute weights on the path. Maxima of windows are taken as sums, as the toolkit has it. `flow` says
-what becomes of norms, and where functions are not ReLU: there it is no norm and bounds nothing, but still what the
-network with absolute parameters makes of ones.
+For ReLU networks with pools this is the L1 path norm: the sum over all paths, from an input or a bias to an output,
+of the product of the absolute weights on the path. Maxima of windows of maps (MaxPool2d) are taken as sums, as the
+toolkit has it. `flow` says what becomes of norms, and where functions are not ReLU: there it is no norm and bounds
+nothing, but still what the network with absolute parameters makes of ones.
 
 The paper bounds with it how badly a trained network may generalise, and smaller is better there. As a score of
 untrained networks it measures what can pass through them, as synflow does, and larger is said to be better.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from predictors import Batch, Loss, predictor
+from predictors import Batch, Loss, Unscorable, predictor
 from predictors.flow import flow_network
 
 
@@ -26,6 +26,8 @@ class SumPool2d(nn.Module):
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
         super().__init__()
+        if pool.ceil_mode:
+            raise Unscorable("it has a max-pool with ceil_mode, whose last windows are cut off")
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,7 +45,7 @@ def score(network: nn.Module, batch: Batch, loss: Loss) -> float:
     """Pass ones through absolute weights."""
     network = flow_network(network)
     for parent in list(network.modules()):
-        for name, child in parent.named_children():
+        for name, child in list(parent._modules.items()):
             if isinstance(child, nn.MaxPool2d):
                 setattr(parent, name, SumPool2d(child))
     with torch.no_grad():

@@ -43,7 +43,7 @@ def visit_codes(network: nn.Module, batch: Batch, loss: Loss, visit: Visit) -> N
 
     Raises Unscorable when there is none.
     """
-    chunks = list(batch.chunks(saved_bytes(network.eval(), batch, loss)))
+    chunks = list(batch.chunks(saved_bytes(network.eval(), batch, loss), least=2))
     network.train()
     kinds: dict[nn.Module, bool] = {}
     bits: list[list[NDArray[np.uint8]]] = []

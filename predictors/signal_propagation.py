@@ -60,7 +60,7 @@ def propagation(network: nn.Module, batch: Batch) -> list[Signal]:
     parts = units(network, list(known.flops))
     names, total = list[str](), torch.zeros(())
     with torch.no_grad():
-        for chunk in batch.chunks(known.sample_bytes):
+        for chunk in batch.chunks(known.sample_bytes, least=2):
             features = forward(network, chunk.inputs, parts, ()).features
             names = [each.name for each in features]
             total = total + len(chunk) / len(batch) * torch.tensor([_moments(each.values) for each in features])

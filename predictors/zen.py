@@ -2,16 +2,17 @@
 
     score = log E ‖F(x) - F(x + 0.01·z)‖₁ + Σ_norms log √(mean σ² + ε)        x, z, and weights from N(0, 1)
 
-F is the feature map before the head, and σ² are the variances that a norm divides by, with its ε, whose logarithms give
-back what it takes away of the scale. As in the official code the weights of convolutions and linear maps are drawn anew
-from N(0, 1), here those of KAN layers too, with biases 0, and the norms' scales 1 and shifts 0; other parameters stay.
-One draw is taken. Without norms features grow with every layer: what is beyond float32 is worked out in float64, and
-what is beyond that cannot be scored.
+F is the feature map before the head, and σ² are the variances that a norm divides by, with its ε, whose logarithms
+give back what it takes away of the scale. As in the official code the weights of convolutions and linear maps are
+drawn anew from N(0, 1), here those of KAN layers made of these too, with biases 0, and the norms' scales 1 and shifts
+0; other parameters stay. One draw is taken. Without norms features grow with every layer: what is beyond float32 is
+worked out in float64, and what is beyond that cannot be scored.
 
-Unlike in the official code, all of torch's norms count, not those over the batch alone; x and x + 0.01·z pass in one
-batch, so that they share its statistics and what a layer draws at random; and F is found by itself: the last map of
-more than one place, or else vector, that an innermost module (see `regions`) is called with. It is the map that the
-pool of the head gets, or for a network of vectors what the last layer gets.
+Unlike in the official code, all of torch's norms count, not those over the batch alone, with the batch's own
+variances in place of their moving averages; x and x + 0.01·z pass in one batch, so that they share its statistics
+(those of a chunk, where the memory asks for chunks) and what a layer draws at random; and F is found by itself: the
+last map of more than one place, or else vector, that an innermost module (see `regions`) is called with. It is the
+map that the pool of the head gets, or for a network of vectors what the last layer gets.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _score(network: nn.Module, batch: Batch, sample_bytes: int) -> float:
     inputs = torch.randn(batch.inputs.shape, dtype=dtype, device=batch.inputs.device)
     noise = PERTURBATION * torch.randn_like(inputs)
     moved = logs = 0.0
-    for chunk in Batch(inputs, noise, batch.seed, batch.memory).chunks(sample_bytes):
+    for chunk in Batch(inputs, noise, batch.seed, batch.memory).chunks(sample_bytes, least=2):
         features, deviations = _follow(network, torch.cat([chunk.inputs, chunk.inputs + chunk.targets]))
         one, other = features.flatten(1).double().chunk(2)
         moved += (one - other).abs().sum().item() / len(batch)

@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nas.tasks.digits import Digits
 from nas.training.measures import FORWARDS, WARM_UPS, LiveStorages, measure
+from predictors import flops
 
 
 class Small:
@@ -53,6 +54,18 @@ def test_flops_of_attention_are_those_of_two_matrix_products_fused_or_not(backen
     """A query meets every key over the 5 entries of a row, and the result every value: 2 · 2 · 6 · 6 · 5 each time."""
     with sdpa_kernel(backend):
         assert measure(["flops"], Attention(), Small) == {"flops": 3 * 2 * 2 * 6 * 6 * 5}
+
+
+def test_flops_of_an_encoder_layer_are_not_hidden_by_its_fast_path() -> None:
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    # Four projections of 4 x 4, two products of 6 x 6 x 4, and the maps 4 to 8 and 8 to 4, for 6 tokens.
+    by_hand = 2 * (6 * 4 * 4 * 4 + 2 * 6 * 6 * 4 + 2 * 6 * 4 * 8)
+    assert (
+        flops.count(layer.eval(), torch.randn(1, 6, 4)) == flops.count(layer.train(), torch.randn(1, 6, 4)) == by_hand
+    )
+    with torch.no_grad():
+        assert flops.count(layer.eval(), torch.randn(1, 6, 4)) == by_hand
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_flops_are_measured_quickly() -> None:

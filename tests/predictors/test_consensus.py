@@ -60,6 +60,13 @@ def test_networks_are_pooled_as_in_az_nas() -> None:
     assert consensus.score.pooled(rows)[3] is None
 
 
+def test_a_norm_whose_scale_is_zero_is_opened() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4), nn.GroupNorm(2, 4))
+    nn.init.zeros_(model[1].weight)  # type: ignore[arg-type]
+    consensus._open_gates(model)
+    assert bool((model[1].weight == 1).all()) and not bool(model[1].bias.any())  # type: ignore[union-attr]
+
+
 def test_gates_are_opened_and_biases_are_not() -> None:
     gated = make("wiring", "rezero", block(4, 4, 2), 4)
     assert isinstance(gated.alpha, nn.Parameter)

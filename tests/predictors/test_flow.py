@@ -55,6 +55,22 @@ def test_masked_weights_become_what_the_network_uses(kind: object) -> None:
     assert [name for name, _ in network.named_parameters()] == ["0.bias", "0.weight", "3.bias", "3.weight"]
 
 
+def test_a_weight_that_masked_layers_share_stays_one() -> None:
+    one, other = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+    make("sparsity", "n_m")(nn.Sequential(one))
+    make("sparsity", "n_m")(nn.Sequential(other))
+    other.parametrizations.weight.original = one.parametrizations.weight.original  # type: ignore[union-attr]
+    network = nn.Sequential(one, other, nn.Linear(4, 2, bias=False))
+    made = without_masks(network)
+    assert len(made) == 1 and one.weight is other.weight is made[0]
+
+
+def test_a_norm_that_has_two_places_is_affine_in_both() -> None:
+    norm = nn.BatchNorm1d(3)
+    network = without_norms(nn.Sequential(norm, nn.Linear(3, 3), norm))
+    assert [type(each).__name__ for each in network] == ["Affine", "Linear", "Affine"]  # type: ignore[attr-defined]
+
+
 def test_a_network_stays_whole_when_its_copy_loses_the_masks() -> None:
     network = masked("n_m")
     x = torch.randn(2, 4, 4, 4)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from predictors import Batch, path_norm
+from predictors import Batch, Unscorable, path_norm
 from search_spaces.registry import make
 
 
@@ -40,6 +40,18 @@ def test_scaling_a_unit_up_and_its_outputs_down_changes_nothing() -> None:
     with torch.no_grad():
         model[0].weight[2] *= -1
     assert path_norm.score(model, batch(3)) == pytest.approx(score, rel=1e-12)
+
+
+def test_a_pool_that_has_two_places_is_a_sum_in_both() -> None:
+    pool, conv = nn.MaxPool2d(2), nn.Conv2d(1, 2, 1)
+    once = nn.Sequential(conv, pool, pool, nn.Flatten())
+    twice = nn.Sequential(conv, nn.MaxPool2d(2), nn.MaxPool2d(2), nn.Flatten())
+    assert path_norm.score(once, batch(1, 4, 4)) == path_norm.score(twice, batch(1, 4, 4))
+
+
+def test_a_pool_with_windows_that_are_cut_off_is_declined() -> None:
+    with pytest.raises(Unscorable, match="max-pool with ceil_mode"):
+        path_norm.score(nn.Sequential(nn.Conv2d(1, 2, 1), nn.MaxPool2d(3, ceil_mode=True)), batch(1, 4, 4))
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,27 @@ def test_chunks_are_as_few_as_fit_and_even(memory: int, sample_bytes: int, sizes
     assert {(each.seed, each.memory) for each in chunks} == {(5, memory)}
 
 
+def test_chunks_have_a_least_number_of_samples() -> None:
+    batch = Batch(SAMPLES.inputs, SAMPLES.targets, memory=1)
+    assert [len(each) for each in batch.chunks(1, least=2)] == [3, 2, 2]
+    assert [len(each) for each in batch.chunks(1, least=8)] == [7]
+
+
+def test_modules_that_work_in_place_change_neither_network_nor_batch() -> None:
+    model = nn.Sequential(nn.LeakyReLU(inplace=True), nn.Linear(1, 7))
+    batch = Batch(-SAMPLES.inputs, SAMPLES.targets)
+    first = of(lambda copied, given, loss: copied(given.inputs).sum().item() + given.inputs.sum().item())
+    assert first(model, batch) == first(model, batch)
+    assert torch.equal(batch.inputs, -SAMPLES.inputs) and model[0].inplace
+
+
+def test_dropout_within_attention_and_recurrence_is_off() -> None:
+    attention, recurrence = nn.MultiheadAttention(4, 2, dropout=0.5), nn.LSTM(4, 4, 2, dropout=0.5)
+    copied = spied(nn.ModuleList([attention, recurrence]))[0]
+    assert [each.dropout for each in copied] == [0, 0]  # type: ignore[attr-defined]
+    assert attention.dropout == recurrence.dropout == 0.5
+
+
 def test_a_batch_takes_a_gibibyte_by_default() -> None:
     assert SAMPLES.memory == MEMORY == 2**30 and SAMPLES.seed == 0 and len(SAMPLES) == 7
 
@@ -120,6 +141,7 @@ def failing(error: Exception) -> Callable[..., float]:
         (failing(RuntimeError("of two\n  lines")), "of two lines"),
         (failing(NotImplementedError("not yet")), "not yet"),
         (failing(TypeError("no tensor")), "no tensor"),
+        (failing(AttributeError("'tuple' object has no attribute 'sum'")), "'tuple' object has no"),
         (failing(Unscorable("it is flat")), "it is flat"),
         (lambda *given: math.nan, "test_predictor is nan"),
         (lambda *given: math.inf, "test_predictor is inf"),
@@ -130,6 +152,11 @@ def test_what_cannot_be_scored_is_said_in_one_line(compute: Callable[..., float]
     with pytest.raises(Unscorable, match=f"^test_predictor cannot score this network: {said}") as caught:
         of(compute)(network(), SAMPLES)
     assert "\n" not in str(caught.value)
+
+
+def test_a_lack_of_memory_names_the_remedy() -> None:
+    with pytest.raises(Unscorable, match="test_predictor ran out of memory on this network: take a smaller --memory"):
+        of(failing(torch.OutOfMemoryError("tried to allocate")))(network(), SAMPLES)
 
 
 def test_other_errors_are_not_hidden() -> None:

@@ -87,6 +87,22 @@ def test_the_bytes_that_a_sample_keeps_counted_by_hand() -> None:
     assert saved_bytes(model, given, lambda y, t: y.square().sum()) == 4 * (3 + 5 + 2)
 
 
+@pytest.mark.parametrize("frozen", [1, 3])
+def test_the_bytes_of_frozen_layers_count(frozen: int) -> None:
+    model = nn.Sequential(nn.Linear(3, 5), nn.Sigmoid(), nn.Linear(5, 2))
+    given = Batch(torch.randn(7, 3), torch.randn(7, 2))
+    for layer in model[:frozen]:  # type: ignore[index]
+        layer.requires_grad_(False)
+    # Without gradients of the first or of any weights their inputs need not be kept, but all else is.
+    assert saved_bytes(model, given, lambda y, t: y.square().sum()) == 4 * (5 + 2)
+
+
+def test_complex_parameters_are_declined() -> None:
+    model = nn.Linear(2, 2, dtype=torch.complex64)
+    with pytest.raises(Unscorable, match="parameters are complex"):
+        fisher.score(model, Batch(torch.randn(3, 2, dtype=torch.complex64), torch.randint(2, (3,))))
+
+
 def test_a_second_derivative_keeps_more() -> None:
     once, twice = (saved_bytes(network(), batch(), cross_entropy, order) for order in (1, 2))
     assert 1.5 * once < twice < 10 * once
