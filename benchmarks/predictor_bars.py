@@ -75,6 +75,7 @@ MAKE_STUDY = (
 def main() -> int:
     parts = {
         "nasbench201": nasbench201,
+        "others": others,
         "macro": macro,
         "digits": digits,
         "speed": speed,
@@ -84,13 +85,10 @@ def main() -> int:
 
 
 def nasbench201(results: Results) -> None:
-    """Predictors on random cells, beside the baselines; synflow beside the scores of another implementation.
-
-    The usual ones have 1,000 cells. The others have the first 100 of these, but with --full all.
-    """
+    """The usual predictors on 1,000 random cells; synflow beside the scores of another implementation."""
     if (table := _table(results, CELLS)) is None:
         return
-    names = results.size.pick(("gradsign", *BASELINES), USUAL, _registered())
+    names = results.size.pick(("gradsign", *BASELINES), USUAL)
     trained = from_table("nasbench201", table, results.size.pick(12, 1000))
     kept = _scored(trained, names, results.size)
     bars = {
@@ -98,10 +96,16 @@ def nasbench201(results: Results) -> None:
         "consensus": {"kendall": {"least": 0.74}},
     }
     _report(results, "NAS-Bench-201", trained, names, kept, bars if results.size is not Size.QUICK else {})
-    if results.size is Size.USUAL:
-        some = from_table("nasbench201", table, 100)
-        _report(results, "NAS-Bench-201", some, _registered(), _scored(some, _registered(), results.size), {})
     _synflow(results, table)
+
+
+def others(results: Results) -> None:
+    """Every predictor on random cells, the slow ones too."""
+    if (table := _table(results, CELLS)) is None:
+        return
+    names = results.size.pick(("l2_norm", *BASELINES), _registered())
+    trained = from_table("nasbench201", table, results.size.pick(12, 100, 1000))
+    _report(results, "NAS-Bench-201", trained, names, _scored(trained, names, results.size), {})
 
 
 def _synflow(results: Results, table: str) -> None:
@@ -132,7 +136,7 @@ def macro(results: Results) -> None:
     if (table := _table(results, MACRO)) is None:
         return
     names = results.size.pick(("synflow", *BASELINES), USUAL)
-    trained = from_table("nasbench_macro", table, results.size.pick(8, 500, 1000))
+    trained = from_table("nasbench_macro", table, results.size.pick(12, 500, 1000))
     kept = _scored(trained, names, results.size)
     bars = {"consensus": {"spearman": {"least": 0.85}}}
     _report(results, "NAS-Bench-Macro", trained, names, kept, bars if results.size is not Size.QUICK else {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typer.core import TyperGroup
 from nas.comparison.command import bench
 from nas.errors import UserError
 from nas.interruption import INTERRUPTED, interruptible
+from nas.options import NO_SUCCESS, SQLITE, AsJson, Quiet, StoreUrl, check_workers, print_json
 from nas.scoring import command as scoring
 from nas.settings import Settings
 from search_spaces.decisions import DecisionError
@@ -24,7 +24,7 @@ from search_spaces.registry import UnknownName
 if TYPE_CHECKING:
     from nas.study import Study
 
-DONE, BAD_USAGE, NO_SUCCESS = 0, 2, 3
+DONE, BAD_USAGE = 0, 2
 
 app = typer.Typer(
     name="nas",
@@ -35,9 +35,6 @@ app = typer.Typer(
     epilog="Begin with: [bold]nas search --space kan_vision --trials 20 --epochs 4[/bold]",
 )
 
-StoreUrl = Annotated[str, typer.Option("--store", envvar="NAS_STORE", help="Where studies are kept.", metavar="URL")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", "-w", help="Trials at a time (default: one a GPU, or one a core; simulated: 1)."),
@@ -53,7 +50,6 @@ TrialSeconds = Annotated[
     typer.Option(help="What a simulated training takes: 2, or 1:5 for a random time (default: as the table says)."),
 ]
 Name = Annotated[str, typer.Argument(help="The study's name.", metavar="STUDY")]
-SQLITE = "sqlite:///nas.db"
 USUAL = Settings()
 
 # Typer brings a click of its own, or uses the installed one; either way its usage errors are this class.
@@ -180,7 +176,7 @@ def resume(
     from nas.execution.simulated import read_seconds
     from nas.settings import SettingsError
 
-    _check_workers(workers)
+    check_workers(workers)
     if trials is not None and trials < 1:
         raise SettingsError(f"--trials {trials} is not allowed: it must be at least 1")
     if _is_scoring(name, store):
@@ -211,14 +207,14 @@ def confirm(
     from nas.study import make_executor
     from nas.watching import watching
 
-    _check_workers(workers)
+    check_workers(workers)
     study = _open(name, store)
     study.require_training("confirm")
     with interruptible(f"nas confirm {name} --top {top} --repeats {repeats}", study.store):
         with watching(study, silent=as_json or quiet) as watch:
             leaders = study.confirm(make_executor(workers), top, repeats, watch)
     if as_json:
-        _print_json(records.leader_records(study, leaders))
+        print_json(records.leader_records(study, leaders))
     else:
         tables.print_leaders(study, leaders, "Confirmed leaders")
 
@@ -231,7 +227,7 @@ def list_studies(store: StoreUrl = SQLITE, as_json: AsJson = False) -> None:
 
     opened = Store.open(store)
     if as_json:
-        _print_json([records.study_record(opened, row) for row in queries.studies(opened)])
+        print_json([records.study_record(opened, row) for row in queries.studies(opened)])
     else:
         tables.print_studies(opened, queries.studies(opened))
 
@@ -251,9 +247,9 @@ def show(
     study = _open(name, store)
     if trial is not None:
         row = study.trial(trial)
-        _print_json(records.trial_record(study, row)) if as_json else tables.print_trial(study, row)
+        print_json(records.trial_record(study, row)) if as_json else tables.print_trial(study, row)
     elif as_json:
-        _print_json(
+        print_json(
             records.study_record(study.store, study.row) | {"front": records.leader_records(study, study.front())}
         )
     else:
@@ -272,7 +268,7 @@ def best(
 
     study = _open(name, store)
     leaders = study.leaders(top)
-    _print_json(records.leader_records(study, leaders)) if as_json else tables.print_leaders(study, leaders, "Best")
+    print_json(records.leader_records(study, leaders)) if as_json else tables.print_leaders(study, leaders, "Best")
 
 
 @app.command(rich_help_panel="Results", epilog="[bold]Example[/bold]\n\nnas compare first second")
@@ -285,7 +281,7 @@ def compare(
     from nas import records, tables
 
     studies = [_open(name, store) for name in names]
-    _print_json(records.comparison_records(studies)) if as_json else tables.print_comparison(studies)
+    print_json(records.comparison_records(studies)) if as_json else tables.print_comparison(studies)
 
 
 @app.command(rich_help_panel="Results", epilog="[bold]Example[/bold]\n\nnas export first --trial 17 --output best/")
@@ -322,7 +318,7 @@ def evaluate(
 
     result = evaluate_folder(folder, task, split)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         typer.echo(
             f"accuracy {result['accuracy']:.4f}, loss {result['loss']:.4f} nats on {result['samples']} samples "
@@ -362,10 +358,10 @@ def spaces(
 
     if name is not None:
         space = find_space(name)
-        _print_json(space.describe()) if as_json else tables.print_space(space)
+        print_json(space.describe()) if as_json else tables.print_space(space)
         return
     known = [find_space(each) for each in entries("space")]
-    _print_json([space.describe() for space in known]) if as_json else tables.print_spaces(known)
+    print_json([space.describe() for space in known]) if as_json else tables.print_spaces(known)
 
 
 class Catalog(TyperGroup):
@@ -412,7 +408,7 @@ def catalog_list(
     from nas.catalog import listed
 
     found = listed(kind)
-    _print_json([records.entry_record(entry) for entry in found]) if as_json else tables.print_catalog(found)
+    print_json([records.entry_record(entry) for entry in found]) if as_json else tables.print_catalog(found)
 
 
 @catalog.command("show", epilog="[bold]Example[/bold]\n\nnas catalog show bspline --set order=2 --output bspline.svg")
@@ -435,7 +431,7 @@ def catalog_show(
     if output is not None:
         showing.save(shown, output)
     if as_json:
-        _print_json(records.shown_record(shown))
+        print_json(records.shown_record(shown))
     else:
         tables.print_shown(shown)
         if output is not None:
@@ -450,7 +446,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     findings = examine()
     if as_json:
-        _print_json([vars(finding) for finding in findings])
+        print_json([vars(finding) for finding in findings])
     else:
         tables.print_findings(findings)
     if any(finding.level == "error" for finding in findings):
@@ -499,13 +495,6 @@ def _is_scoring(name: str, store: str) -> bool:
     return queries.study(Store.open(store), name).scoring is not None
 
 
-def _check_workers(workers: int | None) -> None:
-    from nas.settings import SettingsError
-
-    if workers is not None and workers < 1:
-        raise SettingsError(f"--workers {workers} is not allowed: it must be at least 1")
-
-
 def _run(study: Study, as_json: bool, quiet: bool, **executor: Any) -> None:
     from nas import records, tables
     from nas.store import State
@@ -516,16 +505,10 @@ def _run(study: Study, as_json: bool, quiet: bool, **executor: Any) -> None:
         with watching(study, silent=as_json or quiet) as watch:
             progress = study.run(executor_of(study, **executor), watch)
     if as_json:
-        _print_json(
+        print_json(
             records.study_record(study.store, study.row) | {"front": records.leader_records(study, study.front())}
         )
     else:
         tables.print_result(study, progress)
     if not progress.counts.get(State.COMPLETED):
         raise typer.Exit(NO_SUCCESS)
-
-
-def _print_json(data: Any) -> None:
-    from nas.records import plain
-
-    typer.echo(json.dumps(plain(data), indent=2, allow_nan=False))

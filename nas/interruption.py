@@ -28,6 +28,7 @@ def interruptible(remedy: str, store: Store) -> Iterator[None]:
         with redirect_stdout(sys.stderr):
             yield
     except KeyboardInterrupt:
-        where = "" if store.is_default else f" --store {shlex.quote(store.url)}"
+        named = any(part.partition("=")[0] == "--store" for part in shlex.split(remedy))
+        where = "" if store.is_default or named else f" --store {shlex.quote(store.url)}"
         typer.echo(f"interrupted: everything so far is kept; go on with `{remedy}{where}`", err=True)
         raise typer.Exit(INTERRUPTED) from None

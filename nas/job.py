@@ -99,9 +99,13 @@ class ScoreJob:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a predictor measured of an architecture, by column; None in each with the reason why it has none."""
+    """What a predictor measured of an architecture, by column; None in each with the reason why it has none.
+
+    A `passing` failure, for want of memory or of a worker, is not kept: another try may succeed.
+    """
 
     predictor: str
     values: Mapping[str, float | None]
     reason: str | None
     seconds: float
+    passing: bool = False

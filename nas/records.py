@@ -52,6 +52,7 @@ def trial_record(study: Study, row: TrialRow) -> dict[str, Any]:
     attempts = [dict(each._mapping) for each in queries.attempts(study.store, row.id)]
     for each in attempts:
         del each["id"], each["trial_id"]
+    measured = queries.scored(study.store, study.row.id, identity=row.identity)
     return {
         "study": study.name,
         "trial": row.number,
@@ -64,7 +65,8 @@ def trial_record(study: Study, row: TrialRow) -> dict[str, Any]:
         "values": row.values,
         "confirmed": {name: vars(each) for name, each in study.confirmed().get(row.number, {}).items()} or None,
         "architecture": row.architecture,
-        "measured": {each.column: each.value for each in queries.measured(study.store, study.row.id, row.identity)},
+        "measured": {each.column: each.value for each in measured},
+        "unmeasured": {each.column: each.reason for each in measured if each.value is None},
         "metrics": {name: dict(points) for name, points in queries.curves(study.store, row.id).items()},
         "artifacts": queries.artifacts(study.store, row.id),
         "attempts": attempts,

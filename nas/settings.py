@@ -90,7 +90,8 @@ class Ensemble:
         """Read `gradsign+synflow` or `learned:gradsign+synflow`; raises SettingsError."""
         head, _, rest = text.partition(":")
         names = (rest if head == LEARNED else text).split("+")
-        if any(":" in name for name in names):
+        nameless = "" in names and (head, names) != (LEARNED, [""])
+        if nameless or any(":" in name for name in names):
             raise SettingsError(
                 f"predictors {text!r} does not parse: join names by +, as gradsign+synflow or "
                 f"{LEARNED}:gradsign+synflow"

@@ -207,7 +207,7 @@ def print_trial(study: Study, row: TrialRow) -> None:
 
 def _print_measured(study: Study, row: TrialRow) -> None:
     """Print what a screening or a supernet said of a trial's architecture, higher being better."""
-    for each in queries.measured(study.store, study.row.id, row.identity):
+    for each in queries.scored(study.store, study.row.id, identity=row.identity):
         value = f"no score: {each.reason or 'it is no number'}" if each.value is None else f"{each.value:.6g}"
         console.print(f"  before training, {each.column} {value}", markup=False, soft_wrap=True)
 

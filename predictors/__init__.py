@@ -28,6 +28,18 @@ class Unscorable(ValueError):
     """A network that a predictor cannot score; the message says why in one line."""
 
 
+class OutOfMemory(Unscorable):
+    """A network that would be scored with more memory, with fewer samples or at another time."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory has run out, of the machine or of its GPU."""
+    from torch import OutOfMemoryError
+
+    ran_out = isinstance(error, MemoryError | OutOfMemoryError | OutOfMemory)
+    return ran_out or "DefaultCPUAllocator" in str(error)  # of torch on a CPU, which has no class of its own
+
+
 @dataclass(frozen=True)
 class Batch:
     """What a network is scored with: inputs [n, ...] and targets [n, ...].
@@ -102,19 +114,18 @@ class Predictor:
 
         The work is done in float32 for networks of half precision, and on the network's device. The network's
         parameters, gradients, buffers and modes, and torch's random state, stay bit for bit. Raises Unscorable for
-        what this predictor cannot score, such as a number that is not finite.
+        what this predictor cannot score, such as a number that is not finite, and OutOfMemory.
         """
-        from torch import OutOfMemoryError
         from torch.nn.functional import cross_entropy
 
         try:
             with _sandbox(network, batch) as (copied, moved):
                 found = self._measure(copied, moved, loss or cross_entropy)
-        except OutOfMemoryError as error:
-            raise Unscorable(
-                f"{self.name} ran out of memory on this network: take a smaller --memory, or fewer samples"
-            ) from error
-        except REFUSALS as error:  # Unscorable among them
+        except (MemoryError, *REFUSALS) as error:  # Unscorable among them
+            if lacks_memory(error):
+                raise OutOfMemory(
+                    f"{self.name} ran out of memory on this network: take a smaller --memory, or fewer samples"
+                ) from error
             raise Unscorable(f"{self.name} cannot score this network: {' '.join(str(error).split())}") from error
         for part in self._parts:
             if not math.isfinite(found[part]):

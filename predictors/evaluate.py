@@ -10,7 +10,8 @@ baseline are chosen once and not anew in each resample, and one training stands 
 the choice of architectures alone. Resamples in which a correlation is undefined are left out.
 
 An architecture without a score is left out of that score's correlations and their differences; `last` is what the
-correlation would be if such architectures shared the last rank.
+correlation would be if such architectures shared the last rank. Of fewer than ten architectures there are no
+correlations: a few say nothing, however narrow their interval.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from predictors.correlation import STATISTICS, Values, Weights
 
+FEWEST = 10
 BASELINES = ("params", "flops", "effective_params")
 ALL, SOUND, BEST = "all", "non-degenerate", "best 10 %"
 SHARE = 0.1
@@ -54,7 +56,7 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a score orders a set of architectures; None where it or the truth is constant, or less than two have one."""
+    """How a score orders a set of architectures; None where it or the truth is constant, or fewer than ten have one."""
 
     scored: int
     missing: int
@@ -113,7 +115,7 @@ def _agreements(
     scores: Mapping[str, Values], truth: Values, baselines: Sequence[str], resamples: int, seed: int
 ) -> dict[str, Agreement]:
     present = {name: ~np.isnan(column) for name, column in scores.items()}
-    if len(truth) < 2:
+    if len(truth) < FEWEST:
         return {name: Agreement(int(rows.sum()), int((~rows).sum()), None, None) for name, rows in present.items()}
     weights = np.concatenate([np.ones((1, len(truth)), np.int64), resampled(len(truth), resamples, seed)])
 
@@ -121,6 +123,8 @@ def _agreements(
     def correlated(statistic: str, name: str, other: str) -> Values:
         """Correlate a score over what `other` scores too: first as it is, then by resample."""
         rows = present[name] & present[other]
+        if rows.sum() < FEWEST:
+            return np.full(len(weights), np.nan)
         if other != name and np.array_equal(rows, present[name]):
             return correlated(statistic, name, name)
         return STATISTICS[statistic](scores[name][rows], truth[rows], weights[:, rows])

@@ -38,7 +38,8 @@ def strategy_of(settings: Settings, space: Space) -> Strategy:
     if settings.screen is None:
         return made
     screen = Screen.parse(settings.screen)
-    return guided(made, part, len(settings.objectives), settings.seed, screen.predictors, screen.count)
+    predictors, count, name = screen.predictors, screen.count, settings.strategy
+    return guided(made, part, len(settings.objectives), settings.seed, predictors, count, name=name)
 
 
 class Search:
@@ -93,7 +94,7 @@ class Search:
         assert self._chooser is not None
         pairs = product(screening.proposals, screening.job.predictors)
         for (proposal, _), score in zip(pairs, scores, strict=True):
-            for column, value in score.values.items():
+            for column, value in () if score.passing else score.values.items():
                 share = score.seconds / len(score.values)
                 writer.score(identity(proposal.architecture), column, value, share, score.reason)
         count = len(screening.job.predictors)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from nas.execution import Executor, Problem
@@ -26,7 +26,11 @@ TICK = 0.5
 
 @dataclass
 class Progress:
-    """Where a scoring stands. `without` counts architectures that some predictor gave no score."""
+    """Where a scoring stands.
+
+    `without` counts architectures that some predictor gave no score, `again` those of them whose failure was a passing
+    one, so that the next run tries them again; `why` is the last such reason.
+    """
 
     total: int
     already: int = 0
@@ -36,6 +40,8 @@ class Progress:
     ended: float | None = None
     paced: tuple[float, int] | None = None
     last: str = ""
+    again: int = 0
+    why: str = ""
 
     @property
     def seconds(self) -> float:
@@ -77,14 +83,15 @@ def score_all(
     job: ScoreJob,
     architectures: Sequence[Architecture],
     watch: Watch = lambda progress: None,
+    again: Collection[tuple[str, str]] = (),
 ) -> Progress:
     """Score the architectures that have no scores in a study yet by the job's predictors, and keep what they measured.
 
-    `job` says all but the architectures. What has been tried is not tried again. A chunk whose worker was lost comes
-    again an architecture at a time, and each is given up after three tries, with the reason in the place of its
-    scores. The caller drives the study and closes the executor.
+    `job` says all but the architectures. What has been tried is not tried again, but for the identities and columns of
+    `again`, and for passing failures, which are not kept. A chunk whose worker was lost comes again an architecture at
+    a time, and each is given up for this run after three tries. The caller drives the study and closes the executor.
     """
-    run = Run(store, study, executor, job, architectures, watch)
+    run = Run(store, study, executor, job, architectures, watch, again)
     run.go()
     run.progress.ended = time.monotonic()
     return run.progress
@@ -101,11 +108,14 @@ class Run:
         job: ScoreJob,
         architectures: Sequence[Architecture],
         watch: Watch,
+        again: Collection[tuple[str, str]],
     ) -> None:
         self._store, self._study, self._executor, self._job, self._watch = store, study, executor, job, watch
         columns = {name: find_predictor(name).columns for name in job.predictors}
         self._columns = columns
         self._known = queries.scores(store, study, [column for each in columns.values() for column in each])
+        for key, column in again:
+            self._known[key].pop(column)
         distinct = {identity(each): each for each in architectures}
         self.progress = Progress(len(distinct))
         tasks = []
@@ -168,15 +178,13 @@ class Run:
         self._waiting.extendleft(reversed([task for task in again if task.lost < ATTEMPTS]))
         for task in again:
             if task.lost >= ATTEMPTS:
-                self._give_up(writer, task, f"{said.reason} ({ATTEMPTS} times)")
-
-    def _give_up(self, writer: Writer, task: Task, reason: str) -> None:
-        for name in task.predictors:
-            scored = Scored(name, dict.fromkeys(self._columns[name]), reason, 0.0)
-            self._keep(writer, task.architecture, scored)
-        self._count(identity(task.architecture))
+                self.progress.why = f"{said.reason} ({ATTEMPTS} times)"
+                self._count(identity(task.architecture))
 
     def _keep(self, writer: Writer, architecture: Architecture, scored: Scored) -> None:
+        if scored.passing:
+            self.progress.last = self.progress.why = scored.reason or ""
+            return
         key = identity(architecture)
         for column, value in scored.values.items():
             writer.score(key, column, value, scored.seconds / len(scored.values), scored.reason)
@@ -186,8 +194,11 @@ class Run:
 
     def _count(self, key: str) -> None:
         """Count an architecture that all predictors have tried."""
+        known = self._known[key]
+        lacking = any(column not in known for each in self._columns.values() for column in each)
         self.progress.done += 1
-        self.progress.without += None in self._known[key].values()
+        self.progress.again += lacking
+        self.progress.without += lacking or None in known.values()
 
     def _resize(self, count: int, seconds: float) -> None:
         """Make the next chunks as long as this one would have been in the time that a chunk is to take."""

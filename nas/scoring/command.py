@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas.options import NO_SUCCESS, SQLITE, AsJson, Quiet, StoreUrl, check_workers, print_json
 from nas.scoring.evaluate_command import EPILOG, evaluate_predictors
 
 if TYPE_CHECKING:
     from nas.scoring.study import Scoring
 
-NO_SUCCESS = 3
-
-StoreUrl = Annotated[str, typer.Option("--store", envvar="NAS_STORE", help="Where studies are kept.", metavar="URL")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Processes (default: one a GPU, or one a core).")]
-SQLITE = "sqlite:///nas.db"
 COUNT = 100
 EXECUTORS = ("auto", "inline", "ray")
 
@@ -50,7 +44,9 @@ def score(
         ),
     ] = None,
     batch: Annotated[int, typer.Option(help="Samples that an architecture is scored with.")] = 16,
-    memory: Annotated[str, typer.Option(help="What the work on samples may take: 512MB, 2GB.")] = "1GB",
+    memory: Annotated[
+        str | None, typer.Option(help="What the work on samples may take: 512MB, 2GB (default: 1GiB).")
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(help="Hold a decision to some values: 'network.stages[*].width=8..24'.", metavar="PATH=VALUES"),
@@ -66,15 +62,17 @@ def score(
     workers: Workers = None,
     seed: Annotated[int, typer.Option(help="Of the draws, the samples and the initial weights.")] = 0,
     split_seed: Annotated[int, typer.Option(help="Of the split into train, validation and test.")] = 0,
-    study: Annotated[str | None, typer.Option(help="The scoring's name; a readable one is made up.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="The scoring's name, under which it goes on; a readable one is made up.")
+    ] = None,
     store: StoreUrl = SQLITE,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Score architectures without training them, by predictors.
 
-    Ends with the best and what to type next. Ctrl-C keeps everything: the same command, or `nas resume`, goes on.
-    With another --predictor or a larger --count, the scoring of the same name gets what it lacks.
+    Ends with the best and what to type next. Ctrl-C keeps everything: `nas resume NAME` goes on, and with --study the
+    same command does. With another --predictor or a larger --count, the scoring of that name gets what it lacks.
     """
     from nas.scoring.settings import read_memory
     from nas.scoring.study import prepare
@@ -93,7 +91,7 @@ def score(
         store,
         study,
         samples=batch,
-        memory=read_memory(memory),
+        **({} if memory is None else {"memory": read_memory(memory)}),
         only=tuple(only or ()),
         constraints=tuple(constraint or ()),
         seed=seed,
@@ -179,19 +177,12 @@ def go_on(
     if output is not None:
         output.write_text(to_csv(made, ranking), encoding="utf-8", newline="")
     if as_json:
-        print_json(report.scoring_record(made, ranking, top))
+        again = {"architectures": progress.again, "reason": progress.why or None}
+        print_json(report.scoring_record(made, ranking, top) | {"again": again})
     else:
         report.print_result(made, progress, ranking, top, output)
     if not any(value is not None for each in ranking for value in each.scores.values()):
         raise typer.Exit(NO_SUCCESS)
-
-
-def check_workers(workers: int | None) -> None:
-    """Refuse fewer workers than one."""
-    from nas.settings import SettingsError
-
-    if workers is not None and workers < 1:
-        raise SettingsError(f"--workers {workers} is not allowed: it must be at least 1")
 
 
 def check_output(output: Path | None) -> None:
@@ -200,10 +191,3 @@ def check_output(output: Path | None) -> None:
 
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         raise SettingsError(f"--output {str(output)!r} cannot be written: name a file in a folder that is there")
-
-
-def print_json(data: Any) -> None:
-    """Print data as strict JSON."""
-    from nas.records import plain
-
-    typer.echo(json.dumps(plain(data), indent=2, allow_nan=False))

@@ -49,7 +49,11 @@ def evaluate_predictors(
         typer.Option(help=f"Which, besides the baselines (default: {', '.join(USUAL)}; see `nas predictors`)."),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="What a table's networks are scored with (default: noise of the space's shape).")
+        str | None,
+        typer.Option(
+            help="What a table's networks are scored with "
+            "(default: noise of the space's own shape, digits for a space without one)."
+        ),
     ] = None,
     batch: Annotated[int | None, typer.Option(help="How many samples of it (default: 16).", min=1)] = None,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap.", min=1)] = 1000,
@@ -71,7 +75,8 @@ def evaluate_predictors(
     """
     from nas.records import plain
     from nas.scoring import find_predictor
-    from nas.scoring.evaluation import evaluate, score_study, score_table
+    from nas.scoring.command import check_output
+    from nas.scoring.evaluation import evaluate, score_study, score_table, study_job, table_job
     from nas.scoring.evaluation_report import print_evaluation, record
     from nas.scoring.trained import from_study, from_table
     from nas.settings import SettingsError
@@ -81,6 +86,7 @@ def evaluate_predictors(
 
     if output is not None and output.suffix.lower() not in FORMS:
         raise SettingsError(f"--output {str(output)!r} ends in none of {', '.join(FORMS)}: name such a file")
+    check_output(output)
     names = tuple(dict.fromkeys([*(predictor or USUAL), *BASELINES]))
     for name in names:
         find_predictor(name)
@@ -88,7 +94,9 @@ def evaluate_predictors(
         if space is None:
             raise SettingsError(f"--table {table!r} needs the --space that it is of, such as nasbench201")
         trained = from_table(space, table, _number(count, space, table, column), column, seed)
-        name, opened, samples = study or f"evaluate-{space}", Store.open(store, create=True), batch or USUAL_BATCH
+        name, samples = study or f"evaluate-{space}", batch or USUAL_BATCH
+        job = table_job(trained, names, task, samples, seed)
+        opened = Store.open(store, create=True)
         with _going_on(trained, names, opened, silent=as_json or quiet) as watch:
             kept = score_table(
                 trained, names, opened, name, workers=workers, task=task, samples=samples, seed=seed, watch=watch
@@ -99,19 +107,19 @@ def evaluate_predictors(
             raise SettingsError(f"{spare[0]} is for a --table, but study {study!r} has its own: leave it out")
         opened = Store.open(store)
         made = Study(opened, study)
-        trained = from_study(made)
+        trained, job = from_study(made), study_job(made, names)
         with _going_on(trained, names, opened, silent=as_json or quiet) as watch:
             kept = score_study(made, trained, names, workers, watch)
     else:
         raise SettingsError("there is nothing to evaluate on: name a --table with its --space, or a --study")
     found = evaluate(trained, names, kept, resamples, seed)
+    if as_json:
+        typer.echo(json.dumps(plain(record(found, job)), indent=2, allow_nan=False))
+    else:
+        print_evaluation(found, job)
     if output is not None:
         _draw(found, output)
-    if as_json:
-        typer.echo(json.dumps(plain(record(found)), indent=2, allow_nan=False))
-    else:
-        print_evaluation(found)
-        if output is not None:
+        if not as_json:
             typer.echo(f"picture in {output}")
 
 

@@ -10,25 +10,39 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from nas.job import ScoreJob
 from nas.scoring.architectures import written
 from nas.scoring.evaluation import Evaluation
-from predictors.evaluate import ALL, Agreement, Correlation, Span
+from predictors.evaluate import ALL, BEST, FEWEST, SOUND, Agreement, Correlation, Span
 
 NOTHING = "-"
 PLAIN_WIDTH, ROOMY = 104, 130
 NOTE = """\
 in brackets: 95 % intervals over resampled architectures; beyond that: the difference from the best baseline
-last: what it would be if those without a score came last; -: a score that is the same for all, or nothing to compare"""
+last: what it would be if those without a score came last; -: a score that is the same for all, or too few to compare
+s each: the median over the architectures; building the network is not included"""
 MOST_REASONS = 2
 
 
-def print_evaluation(evaluation: Evaluation) -> None:
-    """Print a table for each set of architectures, why some have no score, and what was compared."""
+def print_evaluation(evaluation: Evaluation, job: ScoreJob) -> None:
+    """Print a table for each set of architectures, why some have no score, and what was compared.
+
+    `job` says what the networks were scored with.
+    """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     between = " " if console.width >= ROOMY else "\n"
-    for what, agreements in evaluation.agreements.items():
-        title = f"{what}: {_count(agreements)} architectures, {_best(agreements)}"
-        table = Table(title=title, title_justify="left")
+    for what in (ALL, SOUND, BEST):
+        agreements = evaluation.agreements.get(what)
+        if agreements is None:
+            space = evaluation.trained.space.name
+            console.print(f"{what}: space {space} cannot tell degenerate networks", markup=False, soft_wrap=True)
+            continue
+        count = _count(agreements)
+        shown = "1 architecture" if count == 1 else f"{count:,} architectures"
+        if count < FEWEST:
+            console.print(f"{what}: {shown}, too few to say anything", markup=False, soft_wrap=True)
+            continue
+        table = Table(title=f"{what}: {shown}, {_best(agreements)}", title_justify="left")
         table.add_column("predictor", overflow="fold")
         for name in ("Spearman", "Kendall", "Spearman, beyond that", "Kendall, beyond that"):
             table.add_column(name, justify="right")
@@ -45,20 +59,21 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for text in _reasons(evaluation):
         console.print(text, style="yellow", markup=False, soft_wrap=True)
     trained = evaluation.trained
+    samples = "1 sample" if job.samples == 1 else f"{job.samples} samples"
+    console.print(f"scored with {samples} of {job.task}, seed {job.seed}", markup=False, soft_wrap=True)
     console.print(f"truth: {trained.what} of {trained.about}", markup=False, soft_wrap=True)
-    console.print(NOTE, style="dim", markup=False, soft_wrap=True)
+    if _count(evaluation.agreements[ALL]) >= FEWEST:
+        console.print(NOTE, style="dim", markup=False, soft_wrap=True)
 
 
-def record(evaluation: Evaluation) -> dict[str, Any]:
+def record(evaluation: Evaluation, job: ScoreJob) -> dict[str, Any]:
     """Return an evaluation as plain data, the scores of each architecture with it."""
     trained, degenerate = evaluation.trained, evaluation.trained.degenerate
     return {
         "space": trained.space.name,
         "truth": {"name": trained.what, "maximize": trained.maximize, "of": trained.about},
-        "sets": {
-            what: {name: asdict(agreement) for name, agreement in agreements.items()}
-            for what, agreements in evaluation.agreements.items()
-        },
+        "scored_with": {"task": job.task, "samples": job.samples, "seed": job.seed},
+        "sets": {what: _set(evaluation.agreements.get(what)) for what in (ALL, SOUND, BEST)},
         "seconds": evaluation.seconds,
         "reasons": evaluation.reasons,
         "architectures": [
@@ -73,9 +88,16 @@ def record(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _count(agreements: dict[str, Agreement]) -> str:
+def _set(agreements: dict[str, Agreement] | None) -> dict[str, Any] | None:
+    """Return the agreements of a set, None for one that is unknown or too small."""
+    if agreements is None or _count(agreements) < FEWEST:
+        return None
+    return {name: asdict(agreement) for name, agreement in agreements.items()}
+
+
+def _count(agreements: dict[str, Agreement]) -> int:
     agreement = next(iter(agreements.values()))
-    return f"{agreement.scored + agreement.missing:,}"
+    return agreement.scored + agreement.missing
 
 
 def _correlation(found: Correlation | None, between: str) -> str:

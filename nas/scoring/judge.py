@@ -12,7 +12,7 @@ from nas.scoring.samples import draw_samples, find_source
 from nas.training.evaluate import check
 from nas.training.measures import measure
 from nas.training.seeding import derive, seeded
-from predictors import Batch, Unscorable
+from predictors import Batch, Unscorable, lacks_memory
 from search_spaces.decisions import Architecture
 from search_spaces.space import find_space
 
@@ -47,4 +47,4 @@ def judge(job: ScoreJob, architecture: Architecture, device: str = "cpu") -> lis
 def _failed(name: str, columns: tuple[str, ...], error: Exception, seconds: float) -> Scored:
     said = " ".join(str(error).split())
     reason = said if isinstance(error, Infeasible | Unscorable) else f"{type(error).__name__}: {said}"
-    return Scored(name, dict.fromkeys(columns), reason, seconds)
+    return Scored(name, dict.fromkeys(columns), reason, seconds, lacks_memory(error))

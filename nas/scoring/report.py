@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -24,7 +26,7 @@ SHOWN_REASONS = 3
 def print_ranking(scoring: Scoring, ranking: Sequence[Ranked], top: int) -> None:
     """Print the architectures of the best mean rank, with the score and rank by each predictor."""
     names = scoring.settings.predictors
-    scored = [each for each in ranking if any(value is not None for value in each.scores.values())]
+    scored = [each for each in ranking if _scored(each)]
     if not scored:
         console.print(f"no architecture of {scoring.name} has a score", markup=False)
         return
@@ -68,10 +70,15 @@ def print_result(
     store = scoring.store
     console.print(f"results   {store.url}" + (f" and {output}" if output else ""), markup=False, soft_wrap=True)
     extra = "" if store.is_default else f" --store {shlex.quote(store.url)}"
-    lines = [f"nas show {scoring.name} --trial {ranking[0].number}{extra}"] if ranking else []
+    if progress.again:
+        said = f"{progress.again} to be tried again by `nas resume {scoring.name}{extra}`: {progress.why}"
+        console.print(said, style="yellow", markup=False, soft_wrap=True)
+    lines = [f"nas show {scoring.name} --trial {ranking[0].number}{extra}"] if any(map(_scored, ranking)) else []
     s = scoring.settings
-    if s.source is None and s.task == "digits":
-        lines.append(f"nas search --space {s.space} --screen {s.predictors[0]}:10 --trials 50{extra}")
+    if lines and s.source is None and s.task == "digits":
+        limits = [f"--only {shlex.quote(each)} " for each in s.only]
+        limits += [f"--constraint {shlex.quote(each)} " for each in s.constraints]
+        lines.append(f"nas search --space {s.space} {''.join(limits)}--screen {s.predictors[0]}:10 --trials 50{extra}")
     for head, line in zip(["next      ", *[" " * 10] * 2], lines, strict=False):
         console.print(f"{head}{line}", markup=False, soft_wrap=True)
 
@@ -115,7 +122,7 @@ def scoring_record(scoring: Scoring, ranking: Sequence[Ranked], top: int) -> dic
     """Describe a scoring: settings, how each predictor fared, and its best architectures."""
     from nas.records import study_record
 
-    best = [each for each in ranking if any(value is not None for value in each.scores.values())][:top]
+    best = [each for each in ranking if _scored(each)][:top]
     return study_record(scoring.store, scoring.row) | {
         "predictors": {
             each.predictor: {
@@ -163,7 +170,9 @@ def predictor_records() -> list[dict[str, Any]]:
 
 def print_predictors(records: Sequence[dict[str, Any]]) -> None:
     """Print the predictors: what they say, what they cost and what they need."""
-    wide = console.width >= ROOMY
+    terminal = sys.stdout.isatty()
+    shown = console if terminal else Console(highlight=False, width=ROOMY)
+    wide = terminal and console.width >= ROOMY
     table = Table()
     table.add_column("predictor", no_wrap=True)
     for name in ("what", "cost of a network", "needs", *["paper"] * wide):
@@ -171,8 +180,9 @@ def print_predictors(records: Sequence[dict[str, Any]]) -> None:
     for each in records:
         cells = [each["summary"], each["cost"], "labels" if each["labels"] else "-", *[each["paper"]] * wide]
         table.add_row(each["name"], *map(escape, cells))
-    console.print(table)
-    console.print("higher is better for all; more on one of them: nas catalog show NAME", style="dim", markup=False)
+    shown.print(table)
+    said = "higher is better for all; more on one of them: nas catalog show --kind predictor NAME"
+    shown.print(said, style="dim", markup=False, soft_wrap=True)
 
 
 def number(value: float | None) -> str:
@@ -185,6 +195,10 @@ def number(value: float | None) -> str:
 def seconds(value: float) -> str:
     """Write the time of a score."""
     return f"{value:.2f} s" if value >= 0.1 else f"{1000 * value:.3g} ms"
+
+
+def _scored(each: Ranked) -> bool:
+    return any(value is not None for value in each.scores.values())
 
 
 def _cell(each: Ranked, name: str, with_rank: bool) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nas.tasks import TaskError, find_task
 from nas.training.seeding import derive
+from search_spaces.registry import UnknownName
 from search_spaces.space import Shape
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ class Gaussian(Shape):
 def find_source(task: str, split_seed: int = 0) -> Task | Gaussian:
     """Return a task, or the noise that `gaussian:CxHxW:CLASSES` names; raises as `find_task`."""
     if task.partition(":")[0] != GAUSSIAN:
-        return find_task(task, split_seed)
+        try:
+            return find_task(task, split_seed)
+        except UnknownName as error:
+            raise UnknownName(f"{error} (or noise: gaussian:CHANNELSxHEIGHTxWIDTH:CLASSES)") from None
     read = re.fullmatch(r"gaussian:([1-9]\d*)x([1-9]\d*)x([1-9]\d*):([1-9]\d*)", task)
     if read is None:
         raise TaskError(
@@ -48,10 +52,19 @@ def find_source(task: str, split_seed: int = 0) -> Task | Gaussian:
     return Gaussian((channels, height, width), classes)
 
 
+def check_count(source: Task | Gaussian, count: int) -> None:
+    """Raise TaskError where a task's training split has fewer samples."""
+    if not isinstance(source, Gaussian) and count > (most := len(source.train()[1])):
+        raise TaskError(
+            f"--batch {count} is more than the training split of {source.name} has: give at most {most}, or noise"
+        )
+
+
 def draw_samples(source: Task | Gaussian, count: int, seed: int) -> Samples:
     """Draw samples with their targets: of a task from its training split, each at most once."""
     if isinstance(source, Gaussian):
         return source.draw(count, derive(seed, "screen"))
+    check_count(source, count)
     inputs, targets = source.train()
-    picked = Random(f"{seed}/screen").sample(range(len(inputs)), min(count, len(inputs)))
+    picked = Random(f"{seed}/screen").sample(range(len(inputs)), count)
     return inputs[picked], targets[picked]

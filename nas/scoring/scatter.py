@@ -1,8 +1,8 @@
 """Scores against trained results as a picture file: a panel for each predictor, PNG or SVG.
 
-Across stands the share of architectures that score no higher, so that predictors of different units look alike;
-upwards the result, as it is. Results far below the others, such as those of networks that learned nothing, lie on the
-lower edge.
+Across stands the rank of the score as a share of all ranks, so that predictors of different units look alike; upwards
+the result, as it is. Results far below the others, such as those of networks that learned nothing, lie on the lower
+edge.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from nas.scoring.evaluation import Evaluation
 from predictors.evaluate import ALL, Agreement
 
 DEGENERATE = "#ea580c"
+ACROSS = "rank of the score, as a share"
 COLUMNS, SIDE = 4, 2.6
 LOWEST = 0.1  # of the sound results lie on the lower edge or below it
 Values = NDArray[np.float64]
@@ -47,7 +48,7 @@ def picture(evaluation: Evaluation, form: str) -> bytes:
         for axis in axes.flat[max(0, len(names) - columns) : len(names)]:
             axis.xaxis.set_tick_params(labelbottom=True)
         beyond = "; triangles: results further down" if (results < window[0]).any() else ""
-        figure.supxlabel(f"share of architectures that score no higher{beyond}", fontsize=9, color=GREY)
+        figure.supxlabel(ACROSS + beyond, fontsize=9, color=GREY)
         figure.supylabel(trained.what, fontsize=9, color=GREY)
         if flags.any():
             axes[0, 0].legend(loc="lower right", fontsize=7.5, frameon=True, edgecolor=GRID, handletextpad=0.1)
@@ -58,7 +59,7 @@ def picture(evaluation: Evaluation, form: str) -> bytes:
 
 
 def shares(scores: Values) -> Values:
-    """Return which share of the known scores is no higher than each, ties in their middle; NaN stays NaN."""
+    """Return the ranks of the known scores as shares of their number, equal ones in their middle; NaN stays NaN."""
     known = np.sort(scores[~np.isnan(scores)])
     if not len(known):
         return scores

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from nas.drawing.picture import VALUE
 from nas.scoring.architectures import written
 from nas.scoring.evaluation import Evaluation
-from nas.scoring.scatter import COLUMNS, DEGENERATE, figures, shares
+from nas.scoring.scatter import ACROSS, COLUMNS, DEGENERATE, figures, shares
 from predictors.evaluate import ALL
 
 HEIGHT = 330
@@ -50,6 +50,6 @@ def page(evaluation: Evaluation) -> str:
         height=HEIGHT * rows + 120,
         template="plotly_white",
     )
-    figure.update_xaxes(title="share of architectures that score no higher", range=[-0.02, 1.02])
+    figure.update_xaxes(title=ACROSS, range=[-0.02, 1.02])
     figure.update_yaxes(title=trained.what, col=1)
     return str(figure.to_html(include_plotlyjs=True, full_html=True))

@@ -10,7 +10,7 @@ from typing import Any
 
 from nas.objectives import Constraint
 from nas.scoring import find_predictor
-from nas.scoring.samples import Gaussian, find_source
+from nas.scoring.samples import Gaussian, check_count, find_source
 from nas.settings import SettingsError
 from nas.store.queries import SCORING
 from search_spaces.limits import limited
@@ -99,9 +99,10 @@ class ScoringSettings:
             found.append("architectures drawn instead of read" if self.source else "architectures read, not drawn")
         return found
 
-    def with_more(self, count: int, *predictors: str) -> ScoringSettings:
-        """Return the settings with at least so many architectures, and with further predictors."""
-        return replace(self, count=max(count, self.count), columns=self.columns | columns_of(predictors))
+    def with_more(self, count: int, *predictors: str, memory: int | None = None) -> ScoringSettings:
+        """Return the settings with at least so many architectures, with further predictors, and with other memory."""
+        columns = self.columns | columns_of(predictors)
+        return replace(self, count=max(count, self.count), columns=columns, memory=memory or self.memory)
 
 
 def ask(
@@ -118,6 +119,10 @@ def ask(
     signature = find_space(space).signature
     if task is None:
         task = USUAL_TASK if signature is None else Gaussian(signature.input_shape, signature.classes).name
+    for name in predictors:
+        if "+" in name:
+            each = " ".join(f"--predictor {part}" for part in name.split("+"))
+            raise SettingsError(f"--predictor {name!r} is not one predictor: give the option for each, as {each}")
     columns = columns_of(predictors or (USUAL_PREDICTOR,))
     settings = ScoringSettings(space, task, columns, count, **others)
     for name, value in (("--count", settings.count), ("--batch", settings.samples), ("--memory", settings.memory)):
@@ -125,7 +130,9 @@ def ask(
             raise SettingsError(f"{name} {value} is not allowed: it must be at least 1")
     for text in settings.constraints:
         Constraint.parse(text)
-    find_source(task, settings.split_seed)
+    source = find_source(task, settings.split_seed)
+    if settings.samples > ScoringSettings.samples:  # to look reads the data, which the usual number need not wait for
+        check_count(source, settings.samples)
     limited(find_space(space), settings.only)
     return settings
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas
 
 KIND = "score"
+LONGER = "give a longer file to `nas score --architectures`"
 
 
 class Scoring:
@@ -35,10 +36,7 @@ class Scoring:
     def __init__(self, store: Store, name: str) -> None:
         self.store = store
         self.name = name
-        self.row = queries.study(store, name)
-        if self.row.scoring is None:
-            raise StoreError(f"study {name!r} is a search: choose another --study for a scoring")
-        self.settings = ScoringSettings.from_json(self.row.settings)
+        self._load()
 
     @classmethod
     def create(
@@ -49,10 +47,12 @@ class Scoring:
         architectures: Sequence[Architecture] = (),
         *,
         predictors_given: bool = True,
+        memory_given: bool = False,
     ) -> Scoring:
         """Add a scoring, of the architectures given or of draws; one of the same name is opened, to go on with it.
 
-        It gets the further predictors and architectures that are asked. Raises StoreError for other settings.
+        It gets the further predictors and architectures that are asked, and what its work may take where that is
+        given. Raises StoreError for other settings.
         """
         known = {row.name for row in queries.studies(store)}
         name = readable_name(known) if name is None else name
@@ -65,9 +65,11 @@ class Scoring:
                 f"study {name!r} exists with other settings ({', '.join(differences)}): choose another --study"
             )
         count = settings.count if settings.source is None else 0
-        scoring.extend(count, settings.predictors if predictors_given else ())
+        scoring.extend(
+            count, settings.predictors if predictors_given else (), settings.memory if memory_given else None
+        )
         if architectures:
-            with store.driving(name):
+            with scoring._driving():
                 scoring._add(architectures)
         return scoring
 
@@ -80,27 +82,27 @@ class Scoring:
         """Whether these are all architectures that the space, or the part of it, has."""
         return self.settings.source is None and self.settings.count >= self.settings.part.size()
 
-    def extend(self, count: int, predictors: Sequence[str] = ()) -> None:
-        """Ask for more architectures than before, or for further predictors; fewer change nothing.
+    def extend(self, count: int, predictors: Sequence[str] = (), memory: int | None = None) -> None:
+        """Ask for more architectures than before, further predictors or other memory; fewer change nothing.
 
         Raises StoreError while another process runs the scoring, and for more architectures than a file has.
         """
         if self.settings.source is not None and count > self.settings.count:
             raise StoreError(
-                f"study {self.name!r} has the {self.settings.count} architectures of {self.settings.source}: "
-                "for more give a longer file to `nas score --architectures`"
+                f"study {self.name!r} has the {self.settings.count} architectures of {self.settings.source}: for more "
+                + ("give `nas predictors evaluate` a larger --count" if self._of_table else LONGER)
             )
-        wanted = self.settings.with_more(count, *predictors)
-        if wanted != self.settings:
-            with self.store.driving(self.name), self.store.writing(self.row.id) as writer:
-                self._set(writer, wanted)
+        if self.settings.with_more(count, *predictors, memory=memory) != self.settings:
+            with self._driving(), self.store.writing(self.row.id) as writer:
+                self._set(writer, self.settings.with_more(count, *predictors, memory=memory))
 
     def run(self, executor: Executor, watch: Watch = lambda progress: None) -> Progress:
         """Score what has no scores yet; goes on where an earlier run ended, however it ended.
 
-        Raises StoreError while another process runs the scoring, or when its space has changed since.
+        Raises StoreError while another process runs the scoring, when its space has changed since, or when it was
+        ended before it had the architectures of its file.
         """
-        with closing(executor), self.store.driving(self.name):
+        with closing(executor), self._driving():
             if self.row.settings["tree"] != self.space.describe()["tree"]:
                 raise StoreError(
                     f"space {self.settings.space!r} is not the one that study {self.name!r} began with: "
@@ -109,13 +111,36 @@ class Scoring:
             if self.settings.source is None:
                 self._add(drawn(self.settings.part, self.settings.seed), self.settings.count)
             architectures = [row.architecture for row in self.rows()]
+            if len(architectures) < self.settings.count and self.settings.source is not None:
+                command = "nas predictors evaluate" if self._of_table else "nas score --architectures"
+                raise StoreError(
+                    f"study {self.name!r} was ended before it had the architectures of {self.settings.source}: "
+                    f"give the same `{command}` again, with --study {self.name}"
+                )
             progress = score_all(self.store, self.row.id, executor, self._job(), architectures, watch)
-        self.row = queries.study(self.store, self.name)
+        self._load()
         return progress
 
     def rows(self) -> list[TrialRow]:
         """Return the rows of the architectures in their order."""
         return queries.trials(self.store, self.row.id, Page(kind=KIND))
+
+    @property
+    def _of_table(self) -> bool:
+        return (self.settings.source or "").startswith("table:")
+
+    def _load(self) -> None:
+        self.row = queries.study(self.store, self.name)
+        if self.row.scoring is None:
+            raise StoreError(f"study {self.name!r} is a search: choose another --study for a scoring")
+        self.settings = ScoringSettings.from_json(self.row.settings)
+
+    @contextmanager
+    def _driving(self) -> Iterator[None]:
+        """Hold the scoring as its only driver, with the settings as the driver before has left them."""
+        with self.store.driving(self.name):
+            self._load()
+            yield
 
     def _job(self) -> ScoreJob:
         s = self.settings
@@ -145,7 +170,7 @@ class Scoring:
 
 def score(
     space: str = "kan_vision",
-    predictors: Sequence[str] = (),
+    predictors: str | Sequence[str] = (),
     count: int = 100,
     *,
     task: str | None = None,
@@ -164,7 +189,8 @@ def score(
     """
     from nas.scoring.ranking import to_frame
 
-    made = prepare(space, predictors, count, task, architectures, store, study, **settings)
+    names = (predictors,) if isinstance(predictors, str) else predictors
+    made = prepare(space, names, count, task, architectures, store, study, **settings)
     made.run(make_executor(workers), watch)
     return to_frame(made)
 
@@ -188,4 +214,5 @@ def prepare(
         found = read(Path(architectures), asked.part)
         asked = replace(asked, count=len(found), source=str(architectures))
     opened = Store.open(store, create=True)
-    return Scoring.create(opened, asked, study, found, predictors_given=bool(predictors))
+    given = {"predictors_given": bool(predictors), "memory_given": "memory" in settings}
+    return Scoring.create(opened, asked, study, found, **given)

@@ -21,6 +21,8 @@ from search_spaces.space import Space, find_space
 
 FEWEST = 3
 
+Row = tuple[Architecture, float]
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -64,16 +66,23 @@ def from_table(space: str, path: str, count: int | None = None, column: str | No
                 f"{table.name} has no column that begins with test, and no val_accuracy: name one with --column, "
                 f"such as {', '.join(columns)}"
             )
-    rows = [(architecture, value) for architecture, value in table.results(found, column) if not math.isnan(value)]
+    rows, left_out = _finite(table.results(found, column))
     if count is not None and count > len(rows):
         raise SettingsError(f"--count {count} is more than {table.name} has: give at most {len(rows)}, or all")
+    if count is not None and count < FEWEST:
+        raise SettingsError(f"--count {count} is too few to compare anything: give {FEWEST} or more, or all")
+    if len(rows) < FEWEST:
+        raise SettingsError(
+            f"{table.name} has {_architectures(len(rows))} with a result in {column}, but {FEWEST} or more are asked: "
+            "name another --table or --column"
+        )
     drawn = rows
     if count is not None:
         Random(f"{seed}/evaluate").shuffle(rows)  # a larger count then begins with the same architectures
         drawn = rows[:count]
     drawn_all = "all" if len(drawn) == len(rows) else f"{len(drawn):,} drawn with seed {seed} of"
     split = "test split, by which nothing is chosen here" if unseen(column) else "a column of the table"
-    about = f"{drawn_all} {len(rows):,} architectures of {table.name}; {split}; mean over its trainings"
+    about = f"{drawn_all} {len(rows):,} architectures of {table.name}{left_out}; {split}; mean over its trainings"
     return _trained(found, table.name, drawn, column, about)
 
 
@@ -91,21 +100,31 @@ def from_study(study: Study) -> Trained:
             "name a study with accuracy or loss"
         )
     trials = study.trials(Page(states=(State.COMPLETED,)))
-    rows = [(each.architecture, each.values[first.name]) for each in trials]
+    rows, left_out = _finite([(each.architecture, each.values[first.name]) for each in trials])
+    if len(rows) < FEWEST:
+        raise SettingsError(
+            f"study {study.name!r} has {_architectures(len(rows))} with a result, but {FEWEST} or more are asked: "
+            "train more"
+        )
     settings, epochs = study.settings, "1 epoch" if study.settings.epochs == 1 else f"{study.settings.epochs} epochs"
     about = (
-        f"the {len(rows):,} completed trials of study {study.name}; validation split of {settings.task}, split seed "
-        f"{settings.split_seed}, {epochs}, seed {settings.seed}; one training each"
+        f"the {len(rows):,} completed trials of study {study.name}{left_out}; validation split of {settings.task}, "
+        f"split seed {settings.split_seed}, {epochs}, seed {settings.seed}; one training each"
     )
-    return _trained(
-        study.space, study.name, [row for row in rows if not math.isnan(row[1])], first.name, about, first.maximize
-    )
+    return _trained(study.space, study.name, rows, first.name, about, first.maximize)
 
 
-def _trained(
-    space: Space, source: str, rows: Sequence[tuple[Architecture, float]], what: str, about: str, maximize: bool = True
-) -> Trained:
-    if len(rows) < FEWEST:
-        raise SettingsError(f"there are {len(rows)} trained architectures, but {FEWEST} or more are asked: train more")
+def _finite(rows: Sequence[Row]) -> tuple[list[Row], str]:
+    """Return those whose result is a finite number, and words for how many have none."""
+    found = [row for row in rows if math.isfinite(row[1])]
+    left_out = len(rows) - len(found)
+    return found, f" ({left_out:,} left out, whose result is not finite)" if left_out else ""
+
+
+def _architectures(count: int) -> str:
+    return "1 architecture" if count == 1 else f"{count:,} architectures"
+
+
+def _trained(space: Space, source: str, rows: Sequence[Row], what: str, about: str, maximize: bool = True) -> Trained:
     architectures, results = zip(*rows, strict=True)
     return Trained(space, source, architectures, results, what, about, maximize)

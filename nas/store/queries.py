@@ -287,18 +287,16 @@ def scores(store: Store, study: int, columns: Collection[str]) -> dict[str, dict
     return dict(found)
 
 
-def scored(store: Store, study: int, columns: Collection[str]) -> list[ScoreRow]:
-    """Return all that is kept of a study's scores under some columns."""
+def scored(
+    store: Store, study: int, columns: Collection[str] | None = None, *, identity: str | None = None
+) -> list[ScoreRow]:
+    """Return all that is kept of a study's scores: under some columns, or of one architecture by column."""
     query = sa.select(Score.identity, Score.predictor, Score.value, Score.seconds, Score.reason)
-    query = query.where(Score.study_id == study, Score.predictor.in_(columns))
-    with store.engine.connect() as connection:
-        return [ScoreRow(*row) for row in connection.execute(query)]
-
-
-def measured(store: Store, study: int, identity: str) -> list[ScoreRow]:
-    """Return all scores that a study keeps of one architecture, by the names of their columns."""
-    query = sa.select(Score.identity, Score.predictor, Score.value, Score.seconds, Score.reason)
-    query = query.where(Score.study_id == study, Score.identity == identity).order_by(Score.predictor)
+    query = query.where(Score.study_id == study)
+    if columns is not None:
+        query = query.where(Score.predictor.in_(columns))
+    if identity is not None:
+        query = query.where(Score.identity == identity).order_by(Score.predictor)
     with store.engine.connect() as connection:
         return [ScoreRow(*row) for row in connection.execute(query)]
 

@@ -135,15 +135,17 @@ def guided(
     candidates: int,
     exploration: float = 0.0,
     model: str = MODEL,
+    *,
+    name: str,
 ) -> Guided:
-    """Wrap a strategy; `predictors` is the text of an Ensemble, as gradsign+surrogate.
+    """Wrap a strategy of a name; `predictors` is the text of an Ensemble, as gradsign+surrogate.
 
     Raises UnknownName, and SettingsError for a text that makes no sense and for a strategy whose proposals cannot be
     chosen among.
     """
     if isinstance(base, Chooser | Finder):
         raise SettingsError(
-            f"proposals of {type(base).__name__} cannot be screened, since it chooses among them itself or trains "
+            f"proposals of {name} cannot be screened, since it chooses among them itself or trains "
             "supernets: use another strategy, as random or tpe"
         )
     return Guided(base, space, objectives, seed, Ensemble.parse(predictors), candidates, exploration, model)
@@ -172,7 +174,7 @@ def predictor_guided(
     surrogate, alone or as consensus+surrogate, learns from decisions and scores.
     """
     made = make_strategy(base, space, objectives, seed)
-    return guided(made, space, objectives, seed, predictors, candidates, exploration, model)
+    return guided(made, space, objectives, seed, predictors, candidates, exploration, model, name=base)
 
 
 def _predictor(name: str) -> Predictor:

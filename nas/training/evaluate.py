@@ -18,6 +18,7 @@ from nas.training.measures import measure
 from nas.training.names import CHECKPOINT, WEIGHTS
 from nas.training.seeding import derive, seeded
 from nas.training.weights import save_weights
+from predictors import lacks_memory
 from search_spaces.decisions import identity
 from search_spaces.expressions.stability import Unstable
 from search_spaces.space import find_space
@@ -47,8 +48,7 @@ def evaluate(job: Job) -> Evaluation:
 def out_of_memory(error: BaseException) -> str | None:
     """Return the first line of an error that says that memory did not suffice, else None."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    lacking = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-    return first if lacking else None
+    return first if lacks_memory(error) else None
 
 
 def build(job: Job, task: Task) -> nn.Module:

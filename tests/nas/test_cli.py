@@ -21,12 +21,14 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from fake_runs import TWELVE, WIDE, Fake, evaluate, register, start
 from rich.console import Console
 
 import nas
 from nas import cli, watching
 from nas.execution.inline import Inline
+from nas.interruption import interruptible
 from nas.job import Evaluation, Job, Outcome, Report
 from nas.store import Store, queries
 from nas.tasks import find_task
@@ -360,6 +362,18 @@ def test_an_interrupted_confirmation_names_its_store_too(run: Run, monkeypatch: 
     ran = run("confirm", "new", "--top", "1", "--repeats", "2", "-q", "--store", "sqlite:///other.db")
     command = f"nas confirm new --top 1 --repeats 2 --store sqlite:///{Path.cwd()}/other.db"
     assert ran.code == 130 and f"`{command}`" in ran.err
+
+
+@pytest.mark.parametrize("remedy", ["nas x --store sqlite:///a.db", "nas x --store=sqlite:///a.db"])
+def test_a_remedy_that_names_the_store_is_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], remedy: str
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    store = Store.open(f"sqlite:///{tmp_path}/a.db", create=True)
+    with pytest.raises(typer.Exit), interruptible(remedy, store):
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err.endswith(f"go on with `{remedy}`\n")
 
 
 def test_a_study_of_the_same_command_is_gone_on_with(run: Run) -> None:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -204,6 +204,21 @@ def test_a_screening_in_which_nothing_has_a_score_says_so(tmp_path: Path) -> Non
     assert [row.state for row in study] == [State.COMPLETED] * 3
 
 
+class Short(Scoring):
+    """Memory runs out for one predictor."""
+
+    def _score(self, architecture: Any, predictor: str) -> Scored:
+        scored = super()._score(architecture, predictor)
+        return replace(scored, values={"gradsign": None}, passing=True) if predictor == "gradsign" else scored
+
+
+def test_a_passing_failure_in_a_screening_is_not_kept(tmp_path: Path) -> None:
+    study = start(tmp_path, trials=3, screen="gradsign+both:4")
+    run(study, Short())
+    assert {column for _, column, _ in facts(study)["scores"]} == {"both.left", "both.right"}
+    assert [row.state for row in study] == [State.COMPLETED] * 3
+
+
 def test_a_trial_shows_what_a_screening_said_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fake = Scoring(measure=lambda a: {"gradsign": 1234567.0, "both.left": 0.125, "both.right": None})
     study = start(tmp_path, trials=1, screen="gradsign+both:2")
@@ -211,6 +226,7 @@ def test_a_trial_shows_what_a_screening_said_of_it(tmp_path: Path, capsys: pytes
     row = study.trial(0)
     record = json.loads(json.dumps(records.plain(records.trial_record(study, row))))
     assert record["measured"] == {"both.left": None, "both.right": None, "gradsign": 1234567.0}
+    assert record["unmeasured"] == {"both.left": "no", "both.right": "no"}
     tables.print_trial(study, row)
     printed = capsys.readouterr().out
     assert "before training, gradsign 1.23457e+06\n" in printed and "both.left no score: no\n" in printed
@@ -219,7 +235,8 @@ def test_a_trial_shows_what_a_screening_said_of_it(tmp_path: Path, capsys: pytes
 def test_a_trial_without_a_screening_shows_no_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = start(tmp_path, trials=1)
     run(study, Fake())
-    assert records.trial_record(study, study.trial(0))["measured"] == {}
+    record = records.trial_record(study, study.trial(0))
+    assert record["measured"] == record["unmeasured"] == {}
     tables.print_trial(study, study.trial(0))
     assert "before training" not in capsys.readouterr().out
 
@@ -228,7 +245,7 @@ def test_scores_of_another_study_are_not_shown(tmp_path: Path) -> None:
     study = start(tmp_path, trials=1, screen="gradsign:2")
     run(study, Scoring())
     row = study.trial(0)
-    assert [each.column for each in queries.measured(study.store, study.row.id, row.identity)] == ["gradsign"]
-    assert queries.measured(study.store, study.row.id + 1, row.identity) == []
-    assert queries.measured(study.store, study.row.id, "another") == []
-    assert math.isfinite(queries.measured(study.store, study.row.id, row.identity)[0].value or math.nan)
+    assert [each.column for each in queries.scored(study.store, study.row.id, identity=row.identity)] == ["gradsign"]
+    assert queries.scored(study.store, study.row.id + 1, identity=row.identity) == []
+    assert queries.scored(study.store, study.row.id, identity="another") == []
+    assert math.isfinite(queries.scored(study.store, study.row.id, identity=row.identity)[0].value or math.nan)

@@ -12,12 +12,13 @@ from scipy.stats import kendalltau, spearmanr
 from predictors.evaluate import ALL, BEST, SOUND, Correlation, evaluate, resampled, sets
 
 PEERS = {"spearman": spearmanr, "kendall": kendalltau}
+COUNT = 160
 RNG = np.random.default_rng(0)
-TRUTH = np.round(RNG.normal(size=80), 1)
+TRUTH = np.round(RNG.normal(size=COUNT), 1)
 SCORES = {
-    "good": np.round(TRUTH + RNG.normal(scale=0.4, size=80), 1),
-    "params": np.round(TRUTH + RNG.normal(scale=3, size=80), 1),
-    "flops": np.round(TRUTH + RNG.normal(scale=1, size=80), 1),
+    "good": np.round(TRUTH + RNG.normal(scale=0.4, size=COUNT), 1),
+    "params": np.round(TRUTH + RNG.normal(scale=3, size=COUNT), 1),
+    "flops": np.round(TRUTH + RNG.normal(scale=1, size=COUNT), 1),
 }
 DEGENERATE = TRUTH < -1
 FOUND = evaluate(SCORES, TRUTH, DEGENERATE, resamples=50, seed=3)
@@ -51,7 +52,7 @@ def test_the_difference_is_paired_and_from_the_best_baseline(statistic: str) -> 
     peer = PEERS[statistic]
     gaps = [
         peer(SCORES["good"][i], TRUTH[i]).statistic - peer(SCORES["flops"][i], TRUTH[i]).statistic
-        for i in indices(80, 50, 3)
+        for i in indices(COUNT, 50, 3)
     ]
     difference = known(FOUND, "good", statistic).difference
     assert difference is not None and difference.baseline == "flops"
@@ -132,11 +133,11 @@ def test_missing_scores_are_left_out_and_counted(statistic: str) -> None:
     rows = np.array([value is not None and not math.isnan(value) for value in some])
     score, truth, peer = SCORES["good"][rows], TRUTH[rows], PEERS[statistic]
     correlation = known(found, "some", statistic)
-    assert (found[ALL]["some"].scored, found[ALL]["some"].missing) == (77, 3)
+    assert (found[ALL]["some"].scored, found[ALL]["some"].missing) == (COUNT - 3, 3)
     assert correlation.value == pytest.approx(peer(score, truth).statistic)
     last = np.where(rows, SCORES["good"], -1e9)
     assert correlation.last == pytest.approx(peer(last, TRUTH).statistic)
-    kept = [i[rows[i]] for i in indices(80, 20, 3)]
+    kept = [i[rows[i]] for i in indices(COUNT, 20, 3)]
     again = [peer(SCORES["good"][i], TRUTH[i]).statistic for i in kept]
     assert correlation.interval == pytest.approx(np.percentile(again, [2.5, 97.5]))
     difference = correlation.difference
@@ -157,14 +158,18 @@ def test_a_baseline_that_misses_some_is_compared_where_both_are(statistic: str) 
     assert difference is not None and difference.value == pytest.approx(expected[0] - expected[1])
 
 
+UP = [float(i) for i in range(12)]
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("score", "truth"),
     [
-        ([1.0] * 5, [1.0, 2, 3, 4, 5]),
-        ([1.0, 2, 3, 4, 5], [1.0] * 5),
-        ([None] * 5, [1.0, 2, 3, 4, 5]),
-        ([None, None, None, None, 3.0], [1.0, 2, 3, 4, 5]),
+        ([1.0] * 12, UP),
+        (UP, [1.0] * 12),
+        ([None] * 12, UP),
+        ([None] * 3 + UP[:9], UP),
+        (UP[:9], UP[:9]),
         ([2.0], [1.0]),
         ([], []),
     ],
@@ -179,16 +184,31 @@ def test_what_has_no_correlation_has_none(score: list[float | None], truth: list
 
 
 @pytest.mark.filterwarnings("error")
+def test_ten_are_enough() -> None:
+    some = [None] * 2 + UP[:10]
+    assert known(evaluate({"x": some}, UP, resamples=20), "x", "kendall").value == 1
+    assert known(evaluate({"x": UP[:10]}, UP[:10], resamples=20), "x", "kendall").value == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_there_is_no_difference_where_fewer_than_ten_have_both() -> None:
+    scores: dict[str, list[float | None]] = {"x": [None] * 2 + UP[:10], "flops": UP[:10] + [None] * 2}
+    found = evaluate(scores, UP, resamples=20)
+    assert known(found, "x", "kendall").difference is None and known(found, "flops", "kendall").value == 1
+
+
+@pytest.mark.filterwarnings("error")
 def test_a_constant_baseline_is_not_the_best() -> None:
-    found = evaluate({**SCORES, "params": np.ones(80), "flops": -TRUTH}, TRUTH, resamples=5)
+    found = evaluate({**SCORES, "params": np.ones(COUNT), "flops": -TRUTH}, TRUTH, resamples=5)
     difference = known(found, "good", "kendall").difference
     assert difference is not None and difference.baseline == "flops"
 
 
 @pytest.mark.filterwarnings("error")
 def test_resamples_without_a_correlation_are_left_out() -> None:
-    """With two architectures every other resample holds one of them alone."""
-    assert known(evaluate({"x": [1.0, 2.0]}, [3.0, 4.0], resamples=50), "x", "spearman").interval == (1, 1)
+    """Where one of ten differs, a third of the resamples (0.9¹⁰) do not hold it, and are of equal ones alone."""
+    one = [1.0] + [0.0] * 9
+    assert known(evaluate({"x": one}, one, resamples=50), "x", "spearman").interval == (1, 1)
 
 
 def test_what_does_not_fit_together_is_refused() -> None:

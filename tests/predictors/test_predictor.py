@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from predictors import MEMORY, Batch, Predictor, Unscorable, combination, predictor
+from predictors import MEMORY, Batch, OutOfMemory, Predictor, Unscorable, combination, predictor
 
 SAMPLES = Batch(torch.arange(7.0)[:, None], torch.arange(7))
 
@@ -154,9 +154,24 @@ def test_what_cannot_be_scored_is_said_in_one_line(compute: Callable[..., float]
     assert "\n" not in str(caught.value)
 
 
-def test_a_lack_of_memory_names_the_remedy() -> None:
-    with pytest.raises(Unscorable, match="test_predictor ran out of memory on this network: take a smaller --memory"):
-        of(failing(torch.OutOfMemoryError("tried to allocate")))(network(), SAMPLES)
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("tried to allocate"),
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        OutOfMemory("of a predictor within"),
+    ],
+)
+def test_a_lack_of_memory_names_the_remedy(error: Exception) -> None:
+    with pytest.raises(OutOfMemory, match="test_predictor ran out of memory on this network: take a smaller --memory"):
+        of(failing(error))(network(), SAMPLES)
+
+
+def test_what_cannot_be_scored_at_all_is_no_lack_of_memory() -> None:
+    with pytest.raises(Unscorable) as caught:
+        of(failing(RuntimeError("no memory of any shape")))(network(), SAMPLES)
+    assert not isinstance(caught.value, OutOfMemory)
 
 
 def test_other_errors_are_not_hidden() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -108,9 +109,11 @@ def test_a_lost_worker_costs_nothing_and_one_lost_for_ever_does_not_hold_up(stor
     assert queries.scores(store, study, ["params"]) == expected()
     study = store.add_study("two", {})
     progress = score_all(store, study, Losing({-1: 1000}, scores=width), JOB, ARCHITECTURES)
-    rows = queries.scored(store, study, ["params"])
-    assert {(row.value, row.reason) for row in rows} == {(None, "the worker was lost: gone (3 times)")}
-    assert len(rows) == progress.without == progress.done == 12
+    assert queries.scored(store, study, ["params"]) == []
+    assert progress.again == progress.without == progress.done == 12
+    assert progress.why == "the worker was lost: gone (3 times)"
+    progress = score_all(store, study, Fake(scores=width), JOB, ARCHITECTURES)
+    assert queries.scores(store, study, ["params"]) == expected() and (progress.again, progress.already) == (0, 0)
 
 
 class Poisoned(Fake):
@@ -128,9 +131,10 @@ class Poisoned(Fake):
 def test_an_architecture_that_ends_its_worker_takes_no_other_with_it(store: Store) -> None:
     study, jobs = store.add_study("one", {}), []
     executor = Poisoned(count=2, scores=width, spy=listening(jobs))
-    score_all(store, study, executor, JOB, ARCHITECTURES)
-    poison = identity(ARCHITECTURES[3])
-    assert queries.scores(store, study, ["params"]) == expected() | {poison: {"params": None}}
+    progress = score_all(store, study, executor, JOB, ARCHITECTURES)
+    poison, others = identity(ARCHITECTURES[3]), expected()
+    del others[poison]
+    assert queries.scores(store, study, ["params"]) == others and progress.again == 1
     assert [len(job.architectures) for job in jobs if ARCHITECTURES[3] in job.architectures][1:] == [1, 1]
     assert asked(jobs).pop(poison) == bulk.ATTEMPTS
 
@@ -207,6 +211,30 @@ def test_a_combination_of_which_a_part_is_missing_is_measured_again(store: Store
         writer.score(identity(ARCHITECTURES[0]), "consensus.expressivity", 1.0, 0.1)
     score_all(store, study, Parts(), ScoreJob(("consensus",), (), 0, "wide", "digits", 0), ARCHITECTURES[:1])
     assert len(queries.scores(store, study, find_predictor("consensus").columns)[identity(ARCHITECTURES[0])]) == 4
+
+
+class Short(Parts):
+    """Memory runs out for the first predictor on wide networks."""
+
+    def _score(self, architecture: Any, predictor: str) -> Scored:
+        scored = super()._score(architecture, predictor)
+        if predictor == "params" and width(architecture) is None:
+            return replace(scored, values={"params": None}, reason="ran out of memory", passing=True)
+        return scored
+
+
+def test_what_wants_memory_is_counted_but_not_kept_and_tried_again_by_the_next_run(store: Store) -> None:
+    study, jobs = store.add_study("one", {}), []
+    job = ScoreJob(("params", "flops"), (), 0, "wide", "digits", 0)
+    progress = score_all(store, study, Short(), job, ARCHITECTURES)
+    wide = [each for each in ARCHITECTURES if width(each) is None]
+    assert progress.again == progress.without == len(wide) > 0 and progress.why == "ran out of memory"
+    kept = queries.scores(store, study, ["params", "flops"])
+    assert {key for key, each in kept.items() if "params" not in each} == set(map(identity, wide))
+    assert all("flops" in each for each in kept.values()) and len(kept) == 12
+    progress = score_all(store, study, Parts(spy=listening(jobs)), job, ARCHITECTURES)
+    assert asked(jobs) == Counter(map(identity, wide)) and {each.predictors for each in jobs} == {("params",)}
+    assert (progress.already, progress.again, progress.without) == (12 - len(wide), 0, 0)
 
 
 def test_the_reason_and_the_time_are_kept(store: Store) -> None:

@@ -132,6 +132,45 @@ def test_none_that_can_be_scored_is_no_success(run: Run, monkeypatch: pytest.Mon
     (Path.cwd() / "forty").write_text('{"network": {"width": 40, "kind": "a"}, "training": {"rate": 0.5}}')
     ran = run("score --space wide --architectures forty --predictor gradsign --study one")
     assert ran.code == 3 and "no architecture of one has a score" in ran.out
+    assert "next" not in ran.out
+    ran = run("score --space wide --count 3 --predictor gradsign --only network.width=40 --study drawn")
+    assert ran.code == 3 and "no architecture of drawn has a score" in ran.out and "next" not in ran.out
+
+
+def test_the_search_that_is_suggested_is_of_the_same_part(run: Run) -> None:
+    ran = run("score --space wide --count 9 --predictor gradsign --only network.width=3..9 --constraint params<=9e9")
+    part = "--only network.width=3..9 --constraint 'params<=9e9'"
+    assert f"nas search --space wide {part} --screen gradsign:10 --trials 50\n" in ran.out
+
+
+def test_what_ran_out_of_memory_is_told_and_tried_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = True
+
+    def score(self: Any, architecture: Any, predictor: str) -> Scored:
+        short = lacking and architecture["network"]["width"] > 20
+        return Scored(predictor, {predictor: None if short else 1.0}, "no memory" if short else None, 0.1, short)
+
+    monkeypatch.setattr(Scorers, "_score", score)
+    ran = run(SCORE)
+    wide = sum(row.architecture["network"]["width"] > 20 for row in rows())
+    assert f"{wide} to be tried again by `nas resume one`: no memory" in ran.out and ran.code == 0
+    assert "interrupted" in run("list").out
+    assert run(SCORE, "--json").json["again"] == {"architectures": wide, "reason": "no memory"}
+    lacking = False
+    assert f"{wide} architectures in 0 s, {20 - wide} scored before" in run("resume one", "--workers", "1").out
+    assert "finished" in run("list").out
+
+
+def test_memory_given_again_is_taken_and_else_stays(run: Run) -> None:
+    def memory() -> int:
+        return Scoring(Store.open(), "one").settings.memory
+
+    run(SCORE)
+    assert memory() == 2**30
+    run(SCORE, "--memory", "3MB")
+    assert memory() == 3_000_000
+    run(SCORE, "--predictor", "params")
+    assert memory() == 3_000_000 and scores("gradsign", "params")[0].keys() == {"gradsign", "params"}
 
 
 @pytest.mark.parametrize("again", [SCORE, "resume one"])
@@ -275,6 +314,9 @@ BAD = {
     "unknown predictor": ("--predictor gradsing", "unknown predictor 'gradsing': did you mean gradsign"),
     "unknown space": ("--space kan_vison", "unknown space 'kan_vison': did you mean kan_vision?"),
     "unknown task": ("--task digit", "unknown task 'digit': did you mean digits?"),
+    "unlike any task": ("--task nonsense", "(or noise: gaussian:CHANNELSxHEIGHTxWIDTH:CLASSES)"),
+    "an ensemble": ("--predictor a+b", "--predictor 'a+b' is not one predictor: give the option for each, as --pre"),
+    "a large batch": ("--batch 5000", "--batch 5000 is more than the training split of digits has: give at most 1"),
     "task without samples": ("--task table:digits_bench", "has no samples, because its results are looked up"),
     "shapeless noise": ("--task gaussian:3x32:10", "write gaussian:CHANNELSxHEIGHTxWIDTH:CLASSES"),
     "no count": ("--count 0", "--count 0 is not allowed: it must be at least 1"),
@@ -362,6 +404,8 @@ def test_predictors_are_listed_with_cost_and_needs(run: Run) -> None:
     assert found["gradsign"]["labels"] is True and found["params"]["labels"] is False
     assert found["gradsign"]["cost"] == "a backward pass for each sample" and "Zhang" in found["gradsign"]["paper"]
     listed = run("predictors").out
+    assert listed.endswith("more on one of them: nas catalog show --kind predictor NAME\n")
+    assert listed.count("\n") < 100 and run("catalog show --kind predictor params").code == 0
     assert all(name in listed for name in found) and "higher is better for all" in listed
 
 

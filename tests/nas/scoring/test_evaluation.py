@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -20,11 +21,14 @@ from nas.cli import app
 from nas.execution.inline import Inline
 from nas.job import Evaluation, Job, Outcome, ScoreJob
 from nas.scoring import evaluate_command, evaluation
-from nas.scoring.evaluation import score_study, score_table
+from nas.scoring.evaluation import score_study, score_table, study_job
+from nas.scoring.evaluation_report import print_evaluation, record
 from nas.scoring.judge import judge
-from nas.scoring.trained import from_study, from_table
+from nas.scoring.settings import ask
+from nas.scoring.study import Scoring
+from nas.scoring.trained import Trained, from_study, from_table
 from nas.settings import SettingsError
-from nas.store import Store, StoreError
+from nas.store import Store, StoreError, queries
 from nas.store.queries import ScoreRow
 from nas.study import Study
 from nas.tasks.table import Table, TableError
@@ -126,6 +130,21 @@ def test_what_has_no_result_is_left_out(tmp_path: Path) -> None:
     assert CELLS[4] not in trained.architectures and len(trained.architectures) == 10
 
 
+def test_results_that_are_not_finite_are_left_out_and_counted(
+    tmp_path: Path, studied: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "i.csv", {"cost": [*TESTS[:10], math.inf, -math.inf]})
+    trained = from_table("nasbench201", path, column="cost")
+    assert list(trained.results) == TESTS[:10]
+    assert "all 10 architectures of" in trained.about and "(2 left out, whose result is not finite)" in trained.about
+    trials = studied.trials()
+    trials[1] = replace(trials[1], values={"accuracy": math.inf})
+    monkeypatch.setattr(studied, "trials", lambda page: trials)
+    trained = from_study(studied)
+    assert len(trained.results) == 11 and "study one (1 left out, whose result is not finite)" in trained.about
+    assert "left out" not in from_table("nasbench201", write(tmp_path / "f.csv", {"test_accuracy": TESTS})).about
+
+
 def test_draws_follow_the_seed_and_grow(table: str) -> None:
     five, eight, other = (from_table("nasbench201", table, n, seed=s) for n, s in ((5, 1), (8, 1), (8, 2)))
     assert five.architectures == eight.architectures[:5] and five.results == eight.results[:5]
@@ -191,8 +210,14 @@ def test_studies_without_trained_networks_are_refused(studied: Study, tmp_path: 
 def test_two_trained_networks_are_too_few(studied: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     two = studied.trials()[:2]
     monkeypatch.setattr(studied, "trials", lambda page: two)
-    with pytest.raises(SettingsError, match="there are 2 trained architectures, but 3 or more are asked"):
+    with pytest.raises(SettingsError, match="study 'one' has 2 architectures with a result, but 3 or more are"):
         from_study(studied)
+
+
+def test_a_table_of_one_result_is_too_small(tmp_path: Path) -> None:
+    path = write(tmp_path / "o.csv", {"test_accuracy": [5] + [""] * 11})
+    with pytest.raises(SettingsError, match=r"has 1 architecture with a result in test_accuracy, .* another --table"):
+        from_table("nasbench201", path)
 
 
 # Scores
@@ -225,6 +250,44 @@ def test_scores_of_a_study_are_those_of_its_screening(studied: Study) -> None:
     assert score_study(studied, trained, ("gradsign",), 1) == rows
 
 
+def test_of_a_larger_scoring_what_is_not_asked_waits(table: str, tmp_path: Path) -> None:
+    store, said = Store.open(f"sqlite:///{tmp_path}/s.db", create=True), []
+    six, three = from_table("nasbench201", table, 6), from_table("nasbench201", table, 3)
+    settings = replace(ask("nasbench201", 6, None, BASELINES, samples=3), source=six.source)
+    scoring = Scoring.create(store, settings, "kept", six.architectures)
+    rows = score_table(three, ("params",), store, "kept", workers=1, samples=3, watch=said.append)
+    assert {(row.identity, row.column) for row in rows} == {(identity(each), "params") for each in three.architectures}
+    assert len(rows) == said[-1].total == said[-1].done == 3
+    assert len(queries.scored(store, scoring.row.id, BASELINES)) == 3
+
+
+def test_a_scoring_of_a_space_that_has_changed_is_refused(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, trained = Store.open(f"sqlite:///{tmp_path}/s.db", create=True), from_table("nasbench201", table, 3)
+    settings = replace(ask("nasbench201", 3, None, ("params",)), source=trained.source)
+    row = Scoring.create(store, settings, "kept", trained.architectures).row
+    with store.driving("kept"), store.writing(row.id) as writer:
+        writer.settings(row.settings | {"tree": {}})
+    with pytest.raises(StoreError, match="space 'nasbench201' is not the one that 'kept' began with: give another --s"):
+        score_table(trained, ("params",), store, "kept", workers=1)
+
+
+def test_constraints_are_not_checked_again_on_what_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake training measures at most 1,000 parameters, but the networks themselves have more."""
+    register(monkeypatch, TINY)
+    study = start(tmp_path, space="tiny", trials=4, constraints=("params<=1000",))
+    study.run(Inline(evaluate), content="")
+    trained = from_study(study)
+    broken, given_up, *others = map(identity, trained.architectures)
+    with study.store.driving(study.name), study.store.writing(study.row.id) as writer:
+        writer.score(broken, "params", None, 0.0, "params 2,000 breaks params<=1000")
+        writer.score(given_up, "params", None, 0.0, "RuntimeError: no")
+    rows = {row.identity: row for row in score_study(study, trained, ("params",), 1)}
+    assert all((rows[key].value or 0) > 1000 and rows[key].reason is None for key in (broken, *others))
+    assert rows[given_up].value is None and rows[given_up].reason == "RuntimeError: no"
+
+
 # Both together
 
 
@@ -249,6 +312,55 @@ def test_scores_and_results_are_joined(table: str) -> None:
     assert found.agreements[BEST]["params"].scored == 1  # a tenth of the ten that are sound
 
 
+def test_the_seconds_are_a_median_that_a_first_call_does_not_move(table: str) -> None:
+    kept = [row(i, "params", i, 9.0 if i == 0 else i / 10) for i in range(12)]
+    found = evaluation.evaluate(from_table("nasbench201", table), ("params",), kept, resamples=5)
+    assert found.seconds == {"params": pytest.approx((0.6 + 0.7) / 2)}
+
+
+JUDGED = ScoreJob(("params",), (), 7, "nasbench201", "gaussian:3x32x32:10", 0, samples=1)
+
+
+def printed(trained: Trained, capsys: pytest.CaptureFixture[str], count: int = 12) -> tuple[str, dict[str, Any]]:
+    trained = replace(trained, architectures=trained.architectures[:count], results=trained.results[:count])
+    kept = [row(i, "params", i) for i in range(count)]
+    found = evaluation.evaluate(trained, ("params",), kept, resamples=5)
+    print_evaluation(found, JUDGED)
+    return capsys.readouterr().out, record(found, JUDGED)
+
+
+def test_a_set_that_is_too_small_gets_a_line_and_no_table(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    trained = from_table("nasbench201", table)
+    assert sum(trained.degenerate or []) == 2
+    shown, said = printed(trained, capsys)
+    assert "best 10 %: 1 architecture, too few to say anything\n" in shown
+    assert "all: 12 architectures, best baseline" in shown and "non-degenerate: 10 architectures, best" in shown
+    assert "building the network is not included" in shown
+    assert said["sets"][BEST] is None and said["sets"][ALL]["params"]["scored"] == 12
+    shown, said = printed(trained, capsys, 9)
+    assert "all: 9 architectures, too few to say anything\n" in shown and "building" not in shown
+    assert said["sets"] == {ALL: None, SOUND: None, BEST: None}
+
+
+def test_where_degenerate_networks_are_unknown_a_line_says_so(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    trained = from_table("nasbench201", table)
+    trained = replace(trained, space=replace(trained.space, degenerate=None))
+    shown, said = printed(trained, capsys)
+    assert "non-degenerate: space nasbench201 cannot tell degenerate networks\n" in shown
+    assert said["sets"][SOUND] is None and said["sets"][ALL] is not None
+
+
+def test_what_the_networks_were_scored_with_is_told(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown, said = printed(from_table("nasbench201", table), capsys)
+    assert "scored with 1 sample of gaussian:3x32x32:10, seed 7\n" in shown
+    assert said["scored_with"] == {"task": "gaussian:3x32x32:10", "samples": 1, "seed": 7}
+
+
+def test_what_a_study_is_scored_with_is_its_own(studied: Study) -> None:
+    job = study_job(studied, ("params",))
+    assert (job.task, job.samples, job.seed, job.split_seed, job.constraints) == ("digits", 16, 5, 2, ())
+
+
 def test_a_smaller_result_counts_as_better_where_it_is_a_loss(table: str) -> None:
     trained = replace(from_table("nasbench201", table), maximize=False)
     found = evaluation.evaluate(trained, ("params",), [row(i, "params", i) for i in range(12)], resamples=5)
@@ -266,7 +378,7 @@ def test_a_combination_is_pooled_over_what_is_evaluated(table: str, monkeypatch:
     kept = [row(i, "both.one", i, 0.25) for i in range(12)] + [row(i, "both.two", 2 * i, 0.25) for i in range(11)]
     found = evaluation.evaluate(from_table("nasbench201", table), ("both",), kept, resamples=5)
     assert found.scores["both"] == pytest.approx([12 * i + 0.11 for i in range(11)] + [None])
-    assert found.seconds["both"] == pytest.approx((11 * 0.5 + 0.25) / 12)
+    assert found.seconds["both"] == 0.5
     assert found.reasons["both"] == {"never scored": 1}
 
 
@@ -285,7 +397,7 @@ def test_the_command_prints_what_scipy_says(table: str, tmp_path: Path, monkeypa
         "--table",
         table,
         "--count",
-        "6",
+        "11",
         "--predictor",
         "params",
         "--workers",
@@ -305,11 +417,17 @@ def test_the_command_prints_what_scipy_says(table: str, tmp_path: Path, monkeypa
         assert said["seconds"][name] > 0
     assert said["architectures"][0].keys() == {"architecture", "result", "degenerate", "scores"}
     assert (tmp_path / "drawn.svg").read_text().startswith("<?xml")
-    shown = run(*asked, "--quiet").stdout
+    assert said["scored_with"] == {"task": "gaussian:3x32x32:10", "samples": 16, "seed": 0}
+    monkeypatch.setattr(evaluate_command, "_draw", full)
+    shown = run(*asked, "--quiet", "--output", "drawn.svg").stdout  # the tables come before the picture
     value = said["sets"][ALL]["params"]["spearman"]["value"]
-    for words in ("all: 6 architectures", "non-degenerate: ", "best 10 %: ", f"{value:.3f}", "truth: test_accuracy"):
+    for words in ("all: 11 architectures", "non-degenerate: ", "best 10 %: ", f"{value:.3f}", "truth: test_accuracy"):
         assert words in shown
     assert np.isfinite(value)
+
+
+def full(*_: Any) -> None:
+    raise OSError("no space left")
 
 
 def order(said: Any) -> list[int]:
@@ -328,6 +446,8 @@ OF = ("--space", "nasbench201", "--table")
         ((*OF, "t.csv", "--count", "some"), "--count 'some' does not parse: write a number from 1 up, or all"),
         ((*OF, "t.csv", "--count", "0"), "--count '0' does not parse"),
         ((*OF, "t.csv", "--count", "13"), "--count 13 is more than"),
+        ((*OF, "t.csv", "--count", "1"), "--count 1 is too few to compare anything: give 3 or more, or all"),
+        ((*OF, "t.csv", "--output", "none/a.png"), "'none/a.png' cannot be written: name a file in a folder that is"),
         ((*OF, "t.csv", "--output", "a.pdf"), "'a.pdf' ends in none of .png, .svg, .html"),
         ((*OF, "no.csv"), "no.csv cannot be opened"),
         ((*OF, "t.csv", "--predictor", "paramz"), "params"),

@@ -128,6 +128,24 @@ def test_one_that_cannot_be_scored_does_not_hinder_the_others(monkeypatch: pytes
     assert scored[2].reason == "ZeroDivisionError: a bug in a plug-in"
 
 
+def test_a_lack_of_memory_passes_and_other_failures_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(network: torch.nn.Module, *rest: Any) -> dict[str, float]:
+        if network[0].out_channels == 2:  # type: ignore[index,union-attr]
+            raise torch.OutOfMemoryError("tried to allocate")
+        raise RuntimeError("shapes cannot be multiplied")
+
+    registered(monkeypatch, "greedy", greedy)
+    scored = score(job(PROPOSALS[:2], predictors=("greedy", "params")), "cpu")
+    assert [each.passing for each in scored] == [True, False, False, False]
+    assert scored[0].values == scored[2].values == {"greedy": None}
+
+    def lacking(*given: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("nas.scoring.judge.draw_samples", lacking)
+    assert [each.passing for each in score(job(PROPOSALS[:1]), "cpu")] == [True]
+
+
 def test_a_combination_leaves_its_parts_and_none_of_each_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def halves(network: torch.nn.Module, *rest: Any) -> dict[str, float]:
         return {"one": 1.0, "two": 2.0 if network[0].out_channels == 2 else math.nan}  # type: ignore[index,union-attr]

@@ -68,6 +68,15 @@ def test_samples_of_a_task_are_those_of_its_training_split_each_at_most_once() -
     picked = Random("5/screen").sample(range(len(inputs)), 6)
     drawn = draw_samples(task, 6, 5)
     assert torch.equal(drawn[0], inputs[picked]) and torch.equal(drawn[1], targets[picked])
-    everything = draw_samples(task, 10**6, 5)[0]
-    assert len(everything) == len(inputs)
+    everything = draw_samples(task, len(inputs), 5)[0]
     assert torch.equal(everything.double().sum((1, 2, 3)).sort().values, inputs.double().sum((1, 2, 3)).sort().values)
+
+
+def test_more_samples_than_a_task_has_are_refused_and_noise_has_no_end() -> None:
+    task = find_task("digits")
+    most = len(task.train()[1])
+    with pytest.raises(
+        TaskError, match=f"--batch {most + 1} is more than .* digits has: give at most {most}, or noise"
+    ):
+        draw_samples(task, most + 1, 0)
+    assert len(draw_samples(NOISE, most + 1, 0)[1]) == most + 1

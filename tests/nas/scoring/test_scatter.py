@@ -32,7 +32,7 @@ def judged(count: int = 30) -> Evaluation:
 
 
 def test_shares_by_hand() -> None:
-    """Of four known scores the least is no lower than a quarter; equal ones share the mean of their places, 2 and 3."""
+    """Of four known scores the least has the rank 1 of 4; equal ones share the mean of their ranks, 2 and 3."""
     found = shares(np.array([7.0, np.nan, 3, 9, 7]))
     assert found[[2, 0, 4, 3]].tolist() == [1 / 4, 2.5 / 4, 2.5 / 4, 1]
     assert np.isnan(found[1]) and np.isnan(shares(np.full(2, np.nan))).all()
@@ -55,7 +55,7 @@ def test_a_png_and_an_svg_are_drawn_and_the_svg_tells_all() -> None:
     drawn = picture(found, ".svg").decode()
     good = found.agreements["all"]["good"].spearman
     assert good is not None and good.value == 1
-    for text in ("good", "some", "same", "none", "test_accuracy", "share of architectures", "triangles", "1.00"):
+    for text in ("good", "some", "same", "none", "test_accuracy", "rank of the score, as a share", "triangles", "1.00"):
         assert text in drawn
     assert drawn == picture(found, ".svg").decode()
 
@@ -71,6 +71,7 @@ def test_degenerate_ones_have_a_colour_and_a_legend_of_their_own() -> None:
 def test_the_page_needs_nothing_else_and_names_each_architecture() -> None:
     found = judged()
     text = page(found)
+    assert "rank of the score, as a share" in text
     assert "<html" in text and '<script src="http' not in text and "test_accuracy" in text
     names = [write(each) for each in found.trained.architectures]
     assert all(name in text for name in names)

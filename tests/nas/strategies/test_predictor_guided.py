@@ -339,7 +339,8 @@ def test_the_base_sees_its_own_notes_alone() -> None:
             seen.append(proposal)
 
     own = Proposal(3, SPACE.draw(Random(0)), {"genes": [1]})
-    guided(Base(), SPACE, 1, 0, "first+surrogate", 4).remember(replace(own, note={"genes": [1], NOTE: [0.5]}))
+    made = guided(Base(), SPACE, 1, 0, "first+surrogate", 4, name="base")
+    made.remember(replace(own, note={"genes": [1], NOTE: [0.5]}))
     assert seen == [own]
 
 
@@ -384,9 +385,9 @@ def test_the_short_form_ranks_without_exploration() -> None:
     ("options", "error"),
     [
         ({"predictors": "gradsing"}, r"unknown predictor 'gradsing': did you mean gradsign"),
-        ({"predictors": ""}, "unknown predictor ''"),
+        ({"predictors": ""}, "predictors '' does not parse: join names by"),
         ({"predictors": "surrogate+surrogate"}, "'surrogate\\+surrogate' names one twice: name each once"),
-        ({"predictors": "gradsign+"}, "unknown predictor ''"),
+        ({"predictors": "gradsign+"}, r"predictors 'gradsign\+' does not parse: join names by"),
         (
             {"predictors": "rank:gradsign"},
             "'rank:gradsign' does not parse: join names by \\+, as gradsign\\+synflow or",
@@ -414,5 +415,5 @@ def test_a_base_for_one_objective_is_refused_for_two() -> None:
 
 
 def test_a_strategy_that_chooses_itself_is_not_screened() -> None:
-    with pytest.raises(SettingsError, match="Guided cannot be screened"):
-        guided(make(), SPACE, 1, 0, "gradsign", 4)
+    with pytest.raises(SettingsError, match="proposals of predictor_guided cannot be screened"):
+        strategy_of(Settings(strategy="predictor_guided", screen="gradsign:4", objectives=("accuracy",)), SPACE)
