@@ -118,7 +118,7 @@ def test_grasp_is_that_of_an_explicit_hessian() -> None:
 
 
 def test_grasp_in_chunks_has_the_gradient_of_the_whole_batch() -> None:
-    parts = [slice(i, i + 1) for i in range(6)]
+    parts = [slice(i, i + 2) for i in (0, 2, 4)]  # no chunk has less than two
     flow = torch.stack([slopes(tiny(), part) for part in parts]).mean(0)
     second = torch.stack([curvature(tiny(), part) for part in parts]).mean(0)
     wanted = -(flat(tiny().parameters()) @ second @ flow).item()
