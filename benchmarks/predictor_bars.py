@@ -7,8 +7,8 @@ are kept in the folder NAS_SCORES, so that a run goes on where one ended: give a
 Without it they are kept nowhere. What is not there is named as skipped.
 
 Inputs are Gaussian noise, 16 samples, but for `digits`, whose samples are of the training split. How the constants of
-`consensus` were chosen stands in its module: one choice was made on half of the networks of `digits`, so that figures
-of that part are not of held-out networks.
+`consensus` were chosen stands in its module: one choice was made with other networks of `kan_vision` in view, and with
+NAS-Bench-Macro's table.
 """
 
 from __future__ import annotations
@@ -67,8 +67,12 @@ OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_
 EDGES = ("edge_0_1", "edge_0_2", "edge_0_3", "edge_1_2", "edge_1_3", "edge_2_3")
 MAKE_STUDY = (
     "make one with `nas search --space kan_vision --task digits --strategy random --schedule none --trials 330 "
-    "--epochs 4 --workers 2 --seed 0 --study random330 --store sqlite:///kan_vision_digits.db`, and set "
-    "NAS_DIGITS_STUDY=sqlite:///kan_vision_digits.db#random330"
+    "--epochs 4 --workers 2 --seed 1 --study fixed330 --store sqlite:///kan_vision_digits.db "
+    "--only training.optimizer=adamw --only training.optimizer:adamw.rate=0.003..0.003 "
+    "--only training.optimizer:adamw.weight_decay=0.001..0.001 --only training.batch=32 "
+    "--only training.schedule=cosine --only training.warmup=0.1..0.1 --only training.label_smoothing=0..0 "
+    "--only training.augmentation=none`, and set "
+    "NAS_DIGITS_STUDY=sqlite:///kan_vision_digits.db#fixed330"
 )
 
 
