@@ -22,7 +22,7 @@ from predictors import REFUSALS, Batch, Loss, Unscorable
 Gradients = tuple[Tensor, dict[str, Tensor]]  # losses [n], and for each parameter its gradients [n, ...]
 
 # Measured on networks of NAS-Bench-201: less leaves an operator too little work, more leaves the caches.
-WORKING_SET = 2**28
+WORKING_SET = 2**27
 
 # torch's hint that an operator within vmap goes sample by sample says nothing that a user could act on.
 torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
