@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Generic, Protocol, TypeVar
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -28,7 +29,6 @@ SHOWN = 8
 @contextmanager
 def watching(study: Study, *, silent: bool = False) -> Iterator[Watch]:
     """Give a function that shows a run's progress on standard error."""
-    console = Console(stderr=True)
     settings = study.settings
     head = f"study {study.name}: {settings.space} on {settings.task}, {settings.strategy}"
     head += "" if settings.schedule == "none" else f" with {settings.schedule}"
@@ -37,38 +37,64 @@ def watching(study: Study, *, silent: bool = False) -> Iterator[Watch]:
     strategy = strategy_of(settings, study.space)
     if isinstance(strategy, Finder):
         head += f"\n{strategy.plan}"
+    with following(head, _line, _picture, silent=silent) as watch:
+        yield watch
+
+
+class Counted(Protocol):
+    """How far work is that is counted."""
+
+    @property
+    def done(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
+
+
+Seen = TypeVar("Seen", bound=Counted)
+
+
+@contextmanager
+def following(
+    head: str, line: Callable[[Seen], str], picture: Callable[[Seen], Group], *, silent: bool
+) -> Iterator[Callable[[Seen], None]]:
+    """Give a function that shows progress under a head: as a live picture in a terminal, else in plain lines."""
+    console = Console(stderr=True)
     if silent:
         yield lambda progress: None
     elif console.is_terminal:
-        console.print(head, highlight=False)
+        console.print(head, highlight=False, markup=False)
         with Live(console=console, refresh_per_second=4, transient=True) as live:
-            yield lambda progress: live.update(_picture(progress))
+            yield lambda progress: live.update(picture(progress))
     else:
         print(head, file=sys.stderr, flush=True)
-        yield Lines()
+        yield Lines(line)
 
 
-class Lines:
+class Lines(Generic[Seen]):
     """Prints a line every few seconds, and at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, line: Callable[[Seen], str]) -> None:
+        self._line = line
         self._due = time.monotonic() + PLAIN_EVERY
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: Seen) -> None:
         ended = progress.done >= progress.total
         if time.monotonic() < self._due and not ended:
             return
-        self._due = time.monotonic() + PLAIN_EVERY
-        if ended:
-            self._due = float("inf")
-        parts = [f"{progress.done}/{progress.total} trials in {duration(progress.seconds)}"]
-        parts += [f"{count} {state.lower()}" for state, count in sorted(progress.counts.items())]
-        parts += [f"{len(progress.running)} running"] if progress.running else []
-        parts += [f"best {name} {figure(name, value)} (trial {n})" for name, (value, n) in progress.best.items()]
-        parts += [f"supernet {number}: {_supernet(metrics)}" for number, metrics in sorted(progress.supernets.items())]
-        if progress.left is not None and not ended:
-            parts.append(f"about {duration(progress.left)} left")
-        print(" · ".join(parts), file=sys.stderr, flush=True)
+        self._due = float("inf") if ended else time.monotonic() + PLAIN_EVERY
+        print(self._line(progress), file=sys.stderr, flush=True)
+
+
+def _line(progress: Progress) -> str:
+    parts = [f"{progress.done}/{progress.total} trials in {duration(progress.seconds)}"]
+    parts += [f"{count} {state.lower()}" for state, count in sorted(progress.counts.items())]
+    parts += [f"{len(progress.running)} running"] if progress.running else []
+    parts += [f"best {name} {figure(name, value)} (trial {n})" for name, (value, n) in progress.best.items()]
+    parts += [f"supernet {number}: {_supernet(metrics)}" for number, metrics in sorted(progress.supernets.items())]
+    if progress.left is not None and progress.done < progress.total:
+        parts.append(f"about {duration(progress.left)} left")
+    return " · ".join(parts)
 
 
 def _picture(progress: Progress) -> Group:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from nas.options import SQLITE, AsJson, Quiet, StoreUrl, print_json
 
 if TYPE_CHECKING:
     from nas.scoring.bulk import Watch
@@ -61,19 +62,16 @@ def evaluate_predictors(
     workers: Annotated[
         int | None, typer.Option("--workers", "-w", help="Architectures at a time (default: one a GPU or core).", min=1)
     ] = None,
-    store: Annotated[
-        str, typer.Option("--store", envvar="NAS_STORE", help="Where studies are kept.", metavar="URL")
-    ] = "sqlite:///nas.db",
+    store: StoreUrl = SQLITE,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Draw to a .png, .svg or .html file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare scores of untrained networks with the results of trained ones, beside the baselines.
 
     Rank correlations with 95 % intervals, over all architectures, those whose output depends on their input, and the
     best tenth. Scores are kept, so that the same command goes on where it was interrupted.
     """
-    from nas.records import plain
     from nas.scoring import find_predictor
     from nas.scoring.command import check_output
     from nas.scoring.evaluation import evaluate, score_study, score_table, study_job, table_job
@@ -114,7 +112,7 @@ def evaluate_predictors(
         raise SettingsError("there is nothing to evaluate on: name a --table with its --space, or a --study")
     found = evaluate(trained, names, kept, resamples, seed)
     if as_json:
-        typer.echo(json.dumps(plain(record(found, job)), indent=2, allow_nan=False))
+        print_json(record(found, job))
     else:
         print_evaluation(found, job)
     if output is not None:

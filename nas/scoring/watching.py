@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -16,8 +13,7 @@ from rich.text import Text
 from nas.scoring.bulk import Progress, Watch
 from nas.scoring.study import Scoring
 from nas.tables import duration
-
-PLAIN_EVERY = 5.0
+from nas.watching import following as watched
 
 
 @contextmanager
@@ -33,30 +29,8 @@ def watching(scoring: Scoring, *, silent: bool = False) -> Iterator[Watch]:
 @contextmanager
 def following(head: str, *, silent: bool = False) -> Iterator[Watch]:
     """Give a function that shows the progress of a scoring under a head."""
-    console = Console(stderr=True)
-    if silent:
-        yield lambda progress: None
-    elif console.is_terminal:
-        console.print(head, highlight=False, markup=False)
-        with Live(console=console, refresh_per_second=4, transient=True) as live:
-            yield lambda progress: live.update(_picture(progress))
-    else:
-        print(head, file=sys.stderr, flush=True)
-        yield Lines()
-
-
-class Lines:
-    """Prints a line every few seconds, and at the end."""
-
-    def __init__(self) -> None:
-        self._due = time.monotonic() + PLAIN_EVERY
-
-    def __call__(self, progress: Progress) -> None:
-        ended = progress.done >= progress.total
-        if time.monotonic() < self._due and not ended:
-            return
-        self._due = float("inf") if ended else time.monotonic() + PLAIN_EVERY
-        print(line(progress), file=sys.stderr, flush=True)
+    with watched(head, line, _picture, silent=silent) as watch:
+        yield watch
 
 
 def line(progress: Progress) -> str:
