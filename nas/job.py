@@ -24,10 +24,35 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a forked trial goes on from: another trial's, after `step` epochs.
+
+    `architecture` and `seed` are those of the trial whose checkpoint it is; `folder` is that trial's.
+    """
+
+    folder: Path
+    step: int
+    architecture: Architecture
+    seed: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """From which epoch on (0 is the first) a training follows which decisions: a part of a replayed schedule."""
+
+    begin: int
+    training: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Job:
     """One trial to be trained and judged. `split_seed` fixes the task's split, `seed` everything else.
 
-    With a `method` it is a supernet to be trained; the architecture then says what the method is given.
+    With a `method` it is a supernet to be trained; the architecture then says what the method is given. With an
+    `origin` it goes on from another trial's checkpoint, and reports only what comes after it. With `segments` its
+    training follows them instead of the architecture's own decisions. Where `retain` is set, the checkpoints at its
+    pauses stay, under names of their own, until the driver deletes them. With a `storage` (an fsspec URI) its files
+    go there, since the worker and the driver may not share a disk.
     """
 
     trial: int
@@ -45,6 +70,10 @@ class Job:
     device: str = "cpu"
     only: tuple[str, ...] = ()
     method: Method | None = None
+    origin: Origin | None = None
+    segments: tuple[Segment, ...] = ()
+    retain: bool = False
+    storage: str | None = None
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,10 @@ class Executor(Protocol):
         """Wait for events, at most so many seconds."""
 
     def answer(self, worker: str, verdict: Verdict) -> None:
-        """Tell a worker that waits at a pause what to do; after STOP it is idle."""
+        """Tell a worker that waits at a pause what to do; after STOP and PAUSE it is idle."""
+
+    def cancel(self, worker: str) -> None:
+        """End what a worker does at once, whatever it is; it says no more of it, and is idle."""
 
     def close(self) -> None:
         """End all work at once."""

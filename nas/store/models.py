@@ -62,9 +62,33 @@ class Study(Base):
     created: Mapped[float]
 
 
+class Driver(Base):
+    """A process that runs a study: a search, a confirmation or a scoring, as `plan` says.
+
+    Its lease is a time of the database's clock. A driver whose lease has run out is dead, and another ends it and
+    takes over its trials. `home` names the machine and process namespace in which `pid` means something.
+    """
+
+    __tablename__ = "driver"
+    __table_args__ = (Index("driver_by_study", "study_id", "ended"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
+    plan: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(String(200))
+    home: Mapped[str] = mapped_column(String(200))
+    pid: Mapped[int] = mapped_column(BigInteger)
+    started: Mapped[float]
+    lease: Mapped[float]
+    ended: Mapped[float | None]
+
+
 class Trial(Base):
     """One architecture judged once. `kind` says why it exists: "search", "confirm" (a leader trained anew), or
     "score" (drawn to be scored, and never trained).
+
+    A trial with `forked_at` went on from its parent's checkpoint after so many epochs. `driver` is the process that
+    has it in hand.
 
     `key` is the SHA-256 of identity, task content, budget and repeat; it is unique in a study, so that
     the same work is never done twice.
@@ -87,6 +111,8 @@ class Trial(Base):
     key: Mapped[str] = mapped_column(String(64))
     repeat: Mapped[int]
     parent: Mapped[int | None]
+    forked_at: Mapped[int | None]
+    driver: Mapped[int | None]
     seed: Mapped[int] = mapped_column(BigInteger)
     reason: Mapped[str | None] = mapped_column(Text)
     created: Mapped[float]

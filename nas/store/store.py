@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, OperationalError
 
 from nas.errors import UserError
-from nas.store.models import Artifact, Attempt, Event, Metric, Score, State, Study, Trial, Value
-from search_spaces.decisions import Architecture
+from nas.store.models import Study
+from nas.store.sql_writer import SqlWriter
 
-REVISION = "0002"
+REVISION = "0003"
 DEFAULT = "sqlite:///nas.db"
 # A checkpoint waits for the disk: at SQLite's own 1,000 pages that is a fifth of a small trial's cost.
 CHECKPOINT_PAGES = 4000
@@ -140,139 +139,6 @@ def _locked(handle: IO[str]) -> bool:
         time.sleep(0.02)
         return False
     return True
-
-
-class SqlWriter:
-    """Writes to a study inside one transaction; a `Writer`."""
-
-    def __init__(self, connection: Connection, study: int) -> None:
-        self._connection = connection
-        self._study = study
-
-    def add_trial(
-        self,
-        number: int,
-        architecture: Architecture,
-        identity: str,
-        key: str,
-        seed: int,
-        *,
-        kind: str = "search",
-        repeat: int = 0,
-        parent: int | None = None,
-    ) -> int:
-        """Add a waiting trial and return its id."""
-        row = {
-            "study_id": self._study,
-            "number": number,
-            "kind": kind,
-            "state": State.WAITING,
-            "architecture": architecture,
-            "identity": identity,
-            "key": key,
-            "repeat": repeat,
-            "parent": parent,
-            "seed": seed,
-            "created": time.time(),
-        }
-        inserted = self._connection.execute(_INSERT_TRIAL, row).inserted_primary_key
-        assert inserted is not None
-        return int(inserted[0])
-
-    def start(self, trial: int, attempt: int, worker: str, device: str) -> None:
-        """Note that a worker begins an attempt of a trial."""
-        row = {"trial_id": trial, "number": attempt, "worker": worker, "device": device, "started": time.time()}
-        self._connection.execute(_INSERT_ATTEMPT, row)
-        self._connection.execute(_SET_STATE, {"trial": trial, "to": State.RUNNING})
-
-    def report(self, trial: int, step: int, metrics: dict[str, float]) -> None:
-        """Keep the metrics of a step; a step reported again, after an interruption, replaces itself."""
-        rows = [{"trial_id": trial, "step": step, "name": name, "value": value} for name, value in metrics.items()]
-        if rows:
-            self._connection.execute(_KEEP_METRIC, rows)
-
-    def end(
-        self,
-        trial: int,
-        attempt: int,
-        state: State,
-        *,
-        values: dict[str, float] | None = None,
-        reason: str | None = None,
-        error: str | None = None,
-    ) -> None:
-        """Note how a trial, and this attempt of it, ended."""
-        now = time.time()
-        self._connection.execute(_END_ATTEMPT, {"trial": trial, "attempt": attempt, "at": now, "text": error})
-        self._connection.execute(_END_TRIAL, {"trial": trial, "to": state, "at": now, "text": reason})
-        if values:
-            rows = [{"trial_id": trial, "name": name, "value": value} for name, value in values.items()]
-            self._connection.execute(_INSERT_VALUE, rows)
-
-    def mark(self, trial: int, state: State) -> None:
-        """Set a trial's state alone."""
-        self._connection.execute(_SET_STATE, {"trial": trial, "to": state})
-
-    def lose(self, trial: int, attempt: int, why: str) -> None:
-        """Note that the worker of an attempt vanished."""
-        row = {"trial": trial, "attempt": attempt, "at": time.time(), "text": why}
-        self._connection.execute(_END_ATTEMPT, row)
-        self._connection.execute(_SET_STATE, {"trial": trial, "to": State.STALE})
-
-    def artifact(self, trial: int, kind: str, path: str, sha256: str, size: int) -> None:
-        """Note a file that a trial left."""
-        row = {"trial_id": trial, "kind": kind, "path": path, "sha256": sha256, "size": size}
-        self._connection.execute(sa.insert(Artifact), row)
-
-    def score(
-        self, identity: str, predictor: str, value: float | None, seconds: float, reason: str | None = None
-    ) -> None:
-        """Keep a predictor's score of an architecture; the same one scored again replaces itself."""
-        row = {
-            "study_id": self._study,
-            "identity": identity,
-            "predictor": predictor,
-            "value": value,
-            "seconds": seconds,
-            "reason": reason,
-        }
-        self._connection.execute(_KEEP_SCORE, row)
-
-    def event(self, kind: str, payload: dict[str, Any], trial: int | None = None) -> None:
-        """Append to the study's order of asks, tells and verdicts."""
-        row = {"study_id": self._study, "trial_id": trial, "kind": kind, "payload": payload, "at": time.time()}
-        self._connection.execute(_INSERT_EVENT, row)
-
-    def settings(self, settings: dict[str, Any]) -> None:
-        """Replace the study's settings (a larger number of trials on resume)."""
-        change = sa.update(Study).where(Study.id == self._study).values(settings=settings)
-        self._connection.execute(change)
-
-
-_INSERT_TRIAL = sa.insert(Trial)
-_INSERT_ATTEMPT = sa.insert(Attempt)
-_INSERT_VALUE = sa.insert(Value)
-_INSERT_EVENT = sa.insert(Event)
-_SET_STATE = sa.update(Trial).where(Trial.id == sa.bindparam("trial")).values(state=sa.bindparam("to"))
-_END_TRIAL = (
-    sa.update(Trial)
-    .where(Trial.id == sa.bindparam("trial"))
-    .values(state=sa.bindparam("to"), ended=sa.bindparam("at"), reason=sa.bindparam("text"))
-)
-_END_ATTEMPT = (
-    sa.update(Attempt)
-    .where(Attempt.trial_id == sa.bindparam("trial"), Attempt.number == sa.bindparam("attempt"))
-    .values(ended=sa.bindparam("at"), error=sa.bindparam("text"))
-)
-_metric = upsert(Metric)
-_KEEP_METRIC = _metric.on_conflict_do_update(
-    index_elements=["trial_id", "step", "name"], set_={"value": _metric.excluded.value}
-)
-_score = upsert(Score)
-_KEEP_SCORE = _score.on_conflict_do_update(
-    index_elements=["study_id", "identity", "predictor"],
-    set_={name: _score.excluded[name] for name in ("value", "seconds", "reason")},
-)
 
 
 def _sqlite_path(url: str) -> Path:
