@@ -111,12 +111,12 @@ class Trial(Base):
     key: Mapped[str] = mapped_column(String(64))
     repeat: Mapped[int]
     parent: Mapped[int | None]
-    forked_at: Mapped[int | None]
-    driver: Mapped[int | None]
     seed: Mapped[int] = mapped_column(BigInteger)
     reason: Mapped[str | None] = mapped_column(Text)
     created: Mapped[float]
     ended: Mapped[float | None]
+    forked_at: Mapped[int | None]
+    driver: Mapped[int | None]
 
 
 class Attempt(Base):
