@@ -2,6 +2,6 @@
 
 from nas.store.models import State
 from nas.store.store import Store, StoreError
-from nas.store.writing import Ledger, Writer
+from nas.store.writing import Ledger, News, Writer
 
-__all__ = ["Ledger", "State", "Store", "StoreError", "Writer"]
+__all__ = ["Ledger", "News", "State", "Store", "StoreError", "Writer"]

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, CursorResult
 
 from nas.store.models import Artifact, Attempt, Event, Metric, Score, State, Study, Trial, Value
+from nas.store.writing import News
 from search_spaces.decisions import Architecture
 
 
 class SqlWriter:
-    """Writes to a study inside one transaction; a `Writer`."""
+    """Writes to a study inside one transaction, for a driver where one is named; a `Writer`."""
 
-    def __init__(self, connection: Connection, study: int) -> None:
+    def __init__(
+        self, connection: Connection, study: int, driver: int | None = None, news: Sequence[News] = ()
+    ) -> None:
+        self.news = news
+        self.last_event = 0
         self._connection = connection
         self._study = study
+        self._driver = driver
 
     def add_trial(
         self,
@@ -31,6 +38,7 @@ class SqlWriter:
         kind: str = "search",
         repeat: int = 0,
         parent: int | None = None,
+        forked_at: int | None = None,
     ) -> int:
         """Add a waiting trial and return its id."""
         row = {
@@ -45,16 +53,32 @@ class SqlWriter:
             "parent": parent,
             "seed": seed,
             "created": time.time(),
+            "forked_at": forked_at,
+            "driver": self._driver,
         }
         inserted = self._connection.execute(_INSERT_TRIAL, row).inserted_primary_key
         assert inserted is not None
         return int(inserted[0])
+
+    def claim(self, trial: int) -> bool:
+        """Take a trial that is to be run into this driver's hands; False where another has it, or it is done."""
+        given = {"trial": trial, "mine": self._driver}
+        return cast("CursorResult[Any]", self._connection.execute(_CLAIM, given)).rowcount == 1
 
     def start(self, trial: int, attempt: int, worker: str, device: str) -> None:
         """Note that a worker begins an attempt of a trial."""
         row = {"trial_id": trial, "number": attempt, "worker": worker, "device": device, "started": time.time()}
         self._connection.execute(_INSERT_ATTEMPT, row)
         self._connection.execute(_SET_STATE, {"trial": trial, "to": State.RUNNING})
+
+    def pause(self, trial: int, attempt: int) -> None:
+        """Note that a trial waits for others, in nobody's hands, and its worker is free."""
+        self._connection.execute(_END_ATTEMPT, {"trial": trial, "attempt": attempt, "at": time.time(), "text": None})
+        self._connection.execute(_HAND, {"trial": trial, "to": State.PAUSED, "hand": None})
+
+    def release(self, trial: int) -> None:
+        """Note that a paused trial is to go on, in this driver's hands."""
+        self._connection.execute(_HAND, {"trial": trial, "to": State.WAITING, "hand": self._driver})
 
     def report(self, trial: int, step: int, metrics: dict[str, float]) -> None:
         """Keep the metrics of a step; a step reported again, after an interruption, replaces itself."""
@@ -95,6 +119,11 @@ class SqlWriter:
         row = {"trial_id": trial, "kind": kind, "path": path, "sha256": sha256, "size": size}
         self._connection.execute(sa.insert(Artifact), row)
 
+    def drop_artifact(self, trial: int, kind: str) -> None:
+        """Forget a file that is no more."""
+        gone = sa.delete(Artifact).where(Artifact.trial_id == trial, Artifact.kind == kind)
+        self._connection.execute(gone)
+
     def score(
         self, identity: str, predictor: str, value: float | None, seconds: float, reason: str | None = None
     ) -> None:
@@ -112,7 +141,9 @@ class SqlWriter:
     def event(self, kind: str, payload: dict[str, Any], trial: int | None = None) -> None:
         """Append to the study's order of asks, tells and verdicts."""
         row = {"study_id": self._study, "trial_id": trial, "kind": kind, "payload": payload, "at": time.time()}
-        self._connection.execute(_INSERT_EVENT, row)
+        inserted = self._connection.execute(_INSERT_EVENT, row).inserted_primary_key
+        assert inserted is not None
+        self.last_event = int(inserted[0])
 
     def settings(self, settings: dict[str, Any]) -> None:
         """Replace the study's settings (a larger number of trials on resume)."""
@@ -125,6 +156,14 @@ _INSERT_ATTEMPT = sa.insert(Attempt)
 _INSERT_VALUE = sa.insert(Value)
 _INSERT_EVENT = sa.insert(Event)
 _SET_STATE = sa.update(Trial).where(Trial.id == sa.bindparam("trial")).values(state=sa.bindparam("to"))
+_HAND = _SET_STATE.values(driver=sa.bindparam("hand"))
+_CLAIM = (
+    sa.update(Trial)
+    .where(Trial.id == sa.bindparam("trial"))
+    .where(Trial.state.in_((State.WAITING, State.RUNNING, State.STALE)))
+    .where(Trial.driver.is_(None) | (Trial.driver == sa.bindparam("mine")))
+    .values(driver=sa.bindparam("mine"))
+)
 _END_TRIAL = (
     sa.update(Trial)
     .where(Trial.id == sa.bindparam("trial"))

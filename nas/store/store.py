@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
@@ -23,6 +23,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, Operati
 from nas.errors import UserError
 from nas.store.models import Study
 from nas.store.sql_writer import SqlWriter
+
+if TYPE_CHECKING:
+    from nas.store.driving import Seat
 
 REVISION = "0003"
 DEFAULT = "sqlite:///nas.db"
@@ -72,6 +75,11 @@ class Store:
         return f"sqlite:///{self.path}"
 
     @property
+    def shared(self) -> bool:
+        """Whether several drivers may search one study at a time."""
+        return self.engine.dialect.name != "sqlite"
+
+    @property
     def is_default(self) -> bool:
         """Whether it is the store that commands open when none is named."""
         return self.path == _sqlite_path(DEFAULT)
@@ -84,7 +92,7 @@ class Store:
         """Add a study and return its id; raises StoreError when the name is taken."""
         row = {"name": name, "settings": settings, "created": time.time()}
         try:
-            with self._begun() as connection:
+            with self.begun() as connection:
                 key = connection.execute(sa.insert(Study), row).inserted_primary_key
         except IntegrityError:
             raise StoreError(f"study {name!r} exists already: choose another --study, or `nas resume {name}`") from None
@@ -94,11 +102,11 @@ class Store:
     @contextmanager
     def writing(self, study: int) -> Iterator[SqlWriter]:
         """Write to a study in one transaction; raises StoreError when the file cannot be written to."""
-        with self._begun() as connection:
+        with self.begun() as connection:
             yield SqlWriter(connection, study)
 
     @contextmanager
-    def _begun(self) -> Iterator[Connection]:
+    def begun(self) -> Iterator[Connection]:
         try:
             with self.engine.begin() as connection:
                 yield connection
@@ -109,17 +117,28 @@ class Store:
             ) from error
 
     @contextmanager
-    def driving(self, study: str) -> Iterator[None]:
-        """Hold the study as its only driver; raises StoreError while another process does."""
+    def driving(self, study: str, plan: str = "search") -> Iterator[Seat]:
+        """Drive the study; raises StoreError while another process does, unless both search and the store is shared."""
+        from nas.store.driving import seated
+
+        if self.shared:
+            with seated(self, study, plan, locked=False) as seat:
+                yield seat
+            return
         folder = self.folder(study)
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "driver.lock", "a") as handle:
             if not any(_locked(handle) for _ in range(LOOKS)):
                 raise StoreError(f"study {study!r} is being run by another process: wait for it, or stop it")
-            yield
+            with seated(self, study, plan, locked=True) as seat:
+                yield seat
 
     def driven(self, study: str) -> bool:
         """Say whether a process is running the study at this moment."""
+        if self.shared:
+            from nas.store.driving import living
+
+            return living(self, study) > 0
         lock = self.folder(study) / "driver.lock"
         if not lock.exists():
             return False

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nas.store.models import State
 from search_spaces.decisions import Architecture
 
 
+@dataclass(frozen=True)
+class News:
+    """An event that another driver wrote."""
+
+    kind: str
+    trial: int | None
+    payload: dict[str, Any]
+
+
 class Writer(Protocol):
-    """What may be written to a study inside one transaction."""
+    """What may be written to a study inside one transaction. `news` is what other drivers wrote since the last one."""
+
+    news: Sequence[News]
 
     def add_trial(
         self,
@@ -23,11 +36,21 @@ class Writer(Protocol):
         kind: str = "search",
         repeat: int = 0,
         parent: int | None = None,
+        forked_at: int | None = None,
     ) -> int:
         """Add a waiting trial and return its id."""
 
+    def claim(self, trial: int) -> bool:
+        """Take a trial that is to be run into this driver's hands; False where another has it, or it is done."""
+
     def start(self, trial: int, attempt: int, worker: str, device: str) -> None:
         """Note that a worker begins an attempt of a trial."""
+
+    def pause(self, trial: int, attempt: int) -> None:
+        """Note that a trial waits for others, in nobody's hands, and its worker is free."""
+
+    def release(self, trial: int) -> None:
+        """Note that a paused trial is to go on, in this driver's hands."""
 
     def report(self, trial: int, step: int, metrics: dict[str, float]) -> None:
         """Keep the metrics of a step; a step reported again, after an interruption, replaces itself."""
@@ -52,6 +75,9 @@ class Writer(Protocol):
 
     def artifact(self, trial: int, kind: str, path: str, sha256: str, size: int) -> None:
         """Note a file that a trial left."""
+
+    def drop_artifact(self, trial: int, kind: str) -> None:
+        """Forget a file that is no more."""
 
     def score(
         self, identity: str, predictor: str, value: float | None, seconds: float, reason: str | None = None
