@@ -93,14 +93,23 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Artifact:
+    """A file that a trial left: its path from the study's folder or storage, its SHA-256, its size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: the value of every objective, and the files it left in its folder.
+    """How a trial ended: the value of every objective, and the files it left, by kind.
 
     A supernet has no values, but the architectures that were found in it, the most promising first.
     """
 
     values: dict[str, float]
-    artifacts: dict[str, Path] = field(default_factory=dict)
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
     found: tuple[Found, ...] = ()
 
 

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from functools import partial
-from hashlib import file_digest
-from pathlib import Path
 
 from nas.execution import Event, Executor, Problem
 from nas.job import Outcome, Report, Scored
@@ -173,15 +171,15 @@ class Loop:
         return partial(self._answer, worker, ticket, verdict)
 
     def _complete(self, writer: Writer, ticket: Ticket, outcome: Outcome) -> Action:
-        try:
-            signed = [(kind, path, _sha256(path), path.stat().st_size) for kind, path in outcome.artifacts.items()]
-        except OSError as error:
-            return self._problem(writer, ticket, Problem(State.FAILED, f"what it left cannot be read: {error}"))
+        for left in outcome.artifacts.values():
+            if ticket.job.storage is None and not (self._bench.folder / left.path).is_file():
+                reason = f"what it left is not on this machine's disk: {self._bench.folder / left.path}; use --storage"
+                return self._problem(writer, ticket, Problem(State.FAILED, reason))
         if outcome.found:
             self._plan.found(writer, ticket, outcome.found)
         self._end(writer, ticket, State.COMPLETED, outcome.values)
-        for kind, path, digest, size in signed:
-            writer.artifact(ticket.row, kind, str(path.relative_to(self._bench.folder)), digest, size)
+        for kind, left in outcome.artifacts.items():
+            writer.artifact(ticket.row, kind, left.path, left.sha256, left.size)
         return partial(_forget_checkpoint, ticket)
 
     def _problem(self, writer: Writer, ticket: Ticket, problem: Problem) -> Action:
@@ -217,11 +215,6 @@ class Loop:
         self._executor.answer(worker, verdict)
         if verdict is Verdict.STOP:
             _forget_checkpoint(ticket)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as handle:
-        return file_digest(handle, "sha256").hexdigest()
 
 
 def _forget_checkpoint(ticket: Ticket) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nas.job import Evaluation, Found, Job, Outcome, Report, ScoreJob
+from nas.job import Artifact, Evaluation, Found, Job, Outcome, Report, ScoreJob
 from nas.scoring import find_predictor
 from nas.scoring.judge import judge
 from nas.settings import Ensemble
@@ -16,6 +16,7 @@ from nas.supernet.training import SupernetSettings, train_supernet
 from nas.tasks import Task
 from nas.training import checkpoint
 from nas.training.evaluate import resumed
+from nas.training.files import signed
 from nas.training.loop import State
 from nas.training.names import CHECKPOINT
 from nas.training.seeding import derive
@@ -35,13 +36,13 @@ def evaluate(job: Job, task: Task) -> Evaluation:
     options, whole = job.method.options, find_space(job.space)
     part = limited(whole, job.only)
     if options.get("supernet"):
-        files: dict[str, Path] = {}
+        files: dict[str, Artifact] = {}
         supernet = load(Path(options["supernet"]), whole, task, job.device)
     else:
         supernet = Supernet(whole, task, derive(job.seed, "supernet"), job.device)
         yield from _train(job, task, supernet, part)
         save(supernet, job.folder / WEIGHTS)
-        files = {"supernet": job.folder / WEIGHTS}
+        files = {"supernet": signed(job.folder / WEIGHTS)}
     return Outcome({}, files, tuple(_found(each) for each in _search(job, supernet, part)))
 
 

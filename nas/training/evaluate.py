@@ -13,6 +13,7 @@ from nas.methods import follow
 from nas.objectives import Constraint, broken, objective
 from nas.tasks import Task, find_task
 from nas.training import checkpoint
+from nas.training.files import signed
 from nas.training.loop import State, train
 from nas.training.measures import measure
 from nas.training.names import CHECKPOINT, WEIGHTS
@@ -77,7 +78,7 @@ def _evaluate(job: Job) -> Evaluation:
     weights = job.folder / WEIGHTS
     save_weights(network, weights, _metadata(job))
     values = {o.name: measured[o.name] if o.metric is None else metrics[o.metric] for o in objectives}
-    return Outcome(values, {"weights": weights})
+    return Outcome(values, {"weights": signed(weights)})
 
 
 def resumed(job: Job, whose: str) -> tuple[State | None, dict[str, float]]:

@@ -32,7 +32,7 @@ def trained(tmp_path: Path) -> tuple[Path, dict[str, float]]:
         try:
             next(run)
         except StopIteration as end:
-            return end.value.artifacts["weights"], end.value.values
+            return tmp_path / end.value.artifacts["weights"].path, end.value.values
 
 
 @pytest.fixture

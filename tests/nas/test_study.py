@@ -33,7 +33,7 @@ from tiny_space import TINY
 
 from nas.execution import Event
 from nas.execution.inline import Inline
-from nas.job import Evaluation, Infeasible, Job, Outcome, Report, ScoreJob
+from nas.job import Artifact, Evaluation, Infeasible, Job, Outcome, Report, ScoreJob
 from nas.loop import Progress
 from nas.schedules import Verdict
 from nas.settings import Settings, SettingsError
@@ -547,13 +547,13 @@ def test_more_trials_after_a_confirmation(tmp_path: Path) -> None:
 def test_a_trial_whose_files_are_gone_has_failed(tmp_path: Path) -> None:
     def forgetful(job: Job) -> Evaluation:
         outcome = yield from evaluate(job)
-        return Outcome(outcome.values, {"weights": job.folder / "gone"} if job.trial == 1 else {})
+        return Outcome(outcome.values, {"weights": Artifact("gone", "", 0)} if job.trial == 1 else {})
 
     study = start(tmp_path, trials=3)
     run(study, Fake(forgetful))
     states = [(row.state, row.reason or "") for row in study]
     assert [state for state, _ in states] == [State.COMPLETED, State.FAILED, State.COMPLETED]
-    assert "cannot be read" in states[1][1] and "gone" in states[1][1]
+    assert "is not on this machine's disk" in states[1][1] and "gone; use --storage" in states[1][1]
 
 
 def test_a_failed_confirmation_is_left_out_of_the_spread(tmp_path: Path) -> None:
