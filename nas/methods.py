@@ -6,6 +6,7 @@ import importlib
 
 from nas.job import Evaluation, Job, Outcome
 from nas.tasks import Task
+from nas.training.files import TrialFiles
 
 MODULES = {
     "darts": "nas.differentiable.job",
@@ -18,9 +19,9 @@ MODULES = {
 }
 
 
-def follow(job: Job, task: Task) -> Evaluation:
+def follow(job: Job, task: Task, files: TrialFiles) -> Evaluation:
     """Train the supernet of a job with its method: reports of each epoch, and what was found at the end."""
     assert job.method is not None
     module = importlib.import_module(MODULES[job.method.name])
-    outcome: Outcome = yield from module.evaluate(job, task)
+    outcome: Outcome = yield from module.evaluate(job, task, files)
     return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from nas.differentiable.amended import amended_darts
@@ -14,10 +15,8 @@ from nas.differentiable.sharp import sharp_darts
 from nas.job import Evaluation, Found, Job, Outcome
 from nas.tasks import Task
 from nas.training import checkpoint
-from nas.training.evaluate import resumed
-from nas.training.loop import State
+from nas.training.files import TrialFiles
 from nas.training.measures import measure
-from nas.training.names import CHECKPOINT
 from nas.training.seeding import derive, seeded
 from search_spaces.decisions import Architecture
 from search_spaces.mixtures.relaxation import Cap
@@ -26,19 +25,16 @@ from search_spaces.space import Space, find_space
 SETTINGS = ("epochs", "warmup", "batch", "rate", "strength_rate")
 
 
-def evaluate(job: Job, task: Task) -> Evaluation:
+def evaluate(job: Job, task: Task, files: TrialFiles) -> Evaluation:
     """Search a job's relaxed architecture; a checkpoint in its folder is gone on from, as in a training."""
     assert job.method is not None
     options, space = job.method.options, find_space(job.space)
     settings = Settings(**{name: options[name] for name in SETTINGS}, cap=Cap(most=options["cap"]))
     method = method_of(job.method.name, options, space, job, task)
     whose = checkpoint.trial_identity([job.architecture, vars(job.method)], task.content, job.seed, settings.epochs)
-    state, _ = resumed(job, whose)
-    job.folder.mkdir(parents=True, exist_ok=True)
-
-    def keep(state: State) -> None:
-        checkpoint.save(job.folder / CHECKPOINT, whose, {}, state)
-
+    checkpoints = checkpoint.Checkpoints(files, whose)
+    state, _ = checkpoints.last()
+    keep = partial(checkpoints.save, {})
     found = yield from search(
         space, job.architecture, task, method, settings, job.seed, job.device, state=state, keep=keep
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from nas.job import Artifact, Evaluation, Found, Job, Outcome, Report, ScoreJob
@@ -15,10 +16,8 @@ from nas.supernet.storing import load, save
 from nas.supernet.training import SupernetSettings, train_supernet
 from nas.tasks import Task
 from nas.training import checkpoint
-from nas.training.evaluate import resumed
-from nas.training.files import signed
-from nas.training.loop import State
-from nas.training.names import CHECKPOINT
+from nas.training.files import TrialFiles
+from nas.training.names import of_attempt
 from nas.training.seeding import derive
 from predictors import Column
 from predictors.ensemble import by_rank
@@ -30,33 +29,31 @@ WEIGHTS = "supernet.safetensors"
 TRAINING = ("optimizer", "rate", "momentum", "weight_decay", "batch", "between", "distilled")
 
 
-def evaluate(job: Job, task: Task) -> Evaluation:
+def evaluate(job: Job, task: Task, files: TrialFiles) -> Evaluation:
     """Train a supernet, or read one that is there, and search it; leaves the supernet as a file."""
     assert job.method is not None
     options, whole = job.method.options, find_space(job.space)
     part = limited(whole, job.only)
     if options.get("supernet"):
-        files: dict[str, Artifact] = {}
+        left: dict[str, Artifact] = {}
         supernet = load(Path(options["supernet"]), whole, task, job.device)
     else:
         supernet = Supernet(whole, task, derive(job.seed, "supernet"), job.device)
-        yield from _train(job, task, supernet, part)
-        save(supernet, job.folder / WEIGHTS)
-        files = {"supernet": signed(job.folder / WEIGHTS)}
-    return Outcome({}, files, tuple(_found(each) for each in _search(job, supernet, part)))
+        yield from _train(job, task, files, supernet, part)
+        name = of_attempt(WEIGHTS, job.attempt)
+        save(supernet, files.new(name))
+        left = {"supernet": files.leave(name)}
+    return Outcome({}, left, tuple(_found(each) for each in _search(job, supernet, part)))
 
 
-def _train(job: Job, task: Task, supernet: Supernet, part: Space) -> Iterator[Report]:
+def _train(job: Job, task: Task, files: TrialFiles, supernet: Supernet, part: Space) -> Iterator[Report]:
     assert job.method is not None
     options = job.method.options
     settings = SupernetSettings(rule=options["rule"], **{name: options[name] for name in TRAINING if name in options})
     whose = checkpoint.trial_identity([vars(job.method), job.only], task.content, job.seed, options["epochs"])
-    state, _ = resumed(job, whose)
-    job.folder.mkdir(parents=True, exist_ok=True)
-
-    def keep(state: State) -> None:
-        checkpoint.save(job.folder / CHECKPOINT, whose, {}, state)
-
+    checkpoints = checkpoint.Checkpoints(files, whose)
+    state, _ = checkpoints.last()
+    keep = partial(checkpoints.save, {})
     yield from train_supernet(supernet, options["epochs"], settings, within=part, state=state, keep=keep)
 
 

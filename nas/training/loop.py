@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from random import Random
@@ -19,9 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.job import Infeasible, Report
+from nas.job import Infeasible, Report, Segment
 from nas.tasks import Task
 from nas.training.augment import mixup, shift
+from nas.training.course import Course
+from nas.training.optimizers import follow, make_optimizer, restore
 from nas.training.recipe import Recipe
 from nas.training.seeding import derive, seeded
 from search_spaces.phases import auxiliary_loss, begin_epoch
@@ -29,11 +31,15 @@ from search_spaces.phases import auxiliary_loss, begin_epoch
 GRADIENT_NORM = 1.0
 VALIDATION_BATCH = 1024
 FIRST_LOOK = 512  # training samples from which a network may place its grids
+STEPS_UNSEEN = 32  # on a device that works ahead of the CPU, so often it is waited for to see whether losses are finite
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a training stands: all that is needed to go on, and the metrics of each epoch so far."""
+    """Where a training stands: all that is needed to go on, and the metrics of each epoch so far.
+
+    With no optimizer's state in it, the optimizer begins afresh.
+    """
 
     network: dict[str, Any]
     optimizer: dict[str, Any]
@@ -49,58 +55,46 @@ def train(
     device: torch.device | str = "cpu",
     state: State | None = None,
     keep: Callable[[State], None] | None = None,
+    segments: Sequence[Segment] = (),
+    after: int = 0,
 ) -> Iterator[Report]:
-    """Train a network in place, from scratch or from a state, and report each epoch.
+    """Train a network in place, from scratch or from a state, and report each epoch that comes `after` so many.
 
     The epochs that a state has behind it are reported again, for a report may have been lost with the worker
-    that made it. `training` is the architecture's part of that name; the rate decays over all of `epochs`.
-    `keep` gets the state after each epoch, before its report goes out. Reported are train_loss and val_loss in
-    nats, val_accuracy, the last step's rate, and the seconds of the epoch. Raises Infeasible on a loss that is
-    not finite.
+    that made it. `training` is the architecture's part of that name; `segments` are followed instead, where there
+    are some; the rate decays over all of `epochs`. `keep` gets the state after each epoch, before its report goes
+    out. Reported are train_loss and val_loss in nats, val_accuracy, the last step's rate, and the seconds of the
+    epoch. Raises Infeasible on a loss that is not finite, in the middle of an epoch too.
     """
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, but got {epochs}")
     device = torch.device(device)
-    recipe = Recipe.read(training)
+    course = Course.read(training, segments)
     network.to(device)
-    optimizer = make_optimizer(network, recipe)
     history = list(state.history) if state else []
+    optimizer = make_optimizer(network, course.at(len(history)))
     if state is not None:
         network.load_state_dict(state.network)
-        optimizer.load_state_dict(state.optimizer)
-    for epoch, metrics in enumerate(history, 1):
-        yield Report(epoch, metrics)
+        if state.optimizer:
+            restore(optimizer, state.optimizer)
+    for epoch in range(after, len(history)):
+        yield Report(epoch + 1, history[epoch])
     samples = to_device(task.train(), device)
     held_out = to_device(task.validation(), device)
     for epoch in range(len(history), epochs):
         start = time.perf_counter()
+        recipe = course.at(epoch)
+        follow(optimizer, recipe)
         train_loss, rate = train_epoch(network, optimizer, recipe, samples, task.blank, epoch, epochs, seed)
         val_loss, val_accuracy = validate(network, held_out)
-        for name, loss in (("training", train_loss), ("validation", val_loss)):
-            if not math.isfinite(loss):
-                raise Infeasible(f"diverged: the {name} loss of epoch {epoch + 1} is {loss}")
+        if not math.isfinite(val_loss):
+            raise Infeasible(f"diverged: the validation loss of epoch {epoch + 1} is {val_loss}")
         metrics = {"train_loss": train_loss, "val_loss": val_loss, "val_accuracy": val_accuracy, "rate": rate}
         metrics["seconds"] = time.perf_counter() - start
         history.append(metrics)
         if keep is not None:
             keep(State(network.state_dict(), optimizer.state_dict(), history))
         yield Report(epoch + 1, metrics)
-
-
-def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Make the optimizer, with weight decay on parameters of two and more dimensions only."""
-    name, options = recipe.optimizer
-    trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": options["weight_decay"]},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in trained)
-    if name == "adamw":
-        return torch.optim.AdamW(groups, lr=options["rate"], fused=fused)
-    momentum = options["momentum"]
-    return torch.optim.SGD(groups, lr=options["rate"], momentum=momentum, nesterov=momentum > 0, fused=fused)
 
 
 def train_epoch(
@@ -113,11 +107,15 @@ def train_epoch(
     epochs: int,
     seed: int,
 ) -> tuple[float, float]:
-    """Train one epoch in batches of equal size (a smaller rest is left out) and return mean loss and last rate."""
+    """Train one epoch in batches of equal size (a smaller rest is left out) and return mean loss and last rate.
+
+    Raises Infeasible soon after a loss that is not finite: at once on a CPU, where looking costs nothing.
+    """
     inputs, targets = samples
     batch = min(recipe.batch, len(inputs))
     steps = len(inputs) // batch
-    total, rate = torch.zeros((), device=inputs.device), 0.0
+    losses, seen, rate = torch.zeros(steps, device=inputs.device), 0, 0.0
+    unseen = 1 if inputs.device.type == "cpu" else STEPS_UNSEEN
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     source = derive(seed, "epoch", epoch)
     generator, rng = torch.Generator().manual_seed(source), Random(source)
@@ -131,12 +129,15 @@ def train_epoch(
                 group["lr"] = rate
             chosen = order[step * batch : (step + 1) * batch]
             loss = batch_loss(network, recipe, inputs[chosen], targets[chosen], blank, rng, generator)
+            losses[step] = loss.detach()
+            if step + 1 - seen == unseen or step + 1 == steps:
+                _require_finite(losses[seen : step + 1].tolist(), seen, steps, epoch)
+                seen = step + 1
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(trained, GRADIENT_NORM)
             optimizer.step()
-            total += loss.detach()
-    return float(total) / steps, rate
+    return float(losses.double().mean()), rate
 
 
 def batch_loss(
@@ -185,6 +186,13 @@ def validate(network: nn.Module, samples: tuple[Tensor, Tensor]) -> tuple[float,
 def to_device(samples: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
     inputs, targets = samples
     return inputs.to(device), targets.to(device)
+
+
+def _require_finite(losses: Sequence[float], before: int, steps: int, epoch: int) -> None:
+    """Raise Infeasible for the first loss that is not finite; `before` steps came before these."""
+    for step, loss in enumerate(losses, before + 1):
+        if not math.isfinite(loss):
+            raise Infeasible(f"diverged: the training loss of epoch {epoch + 1} is {loss} at step {step} of {steps}")
 
 
 def _precision(device: torch.device) -> Any:

@@ -24,7 +24,8 @@ from nas.training import checkpoint, loop
 from nas.training import evaluate as evaluation
 from nas.training.augment import mixup, shift
 from nas.training.evaluate import evaluate
-from nas.training.loop import GRADIENT_NORM, State, make_optimizer, train, train_epoch
+from nas.training.loop import GRADIENT_NORM, State, train, train_epoch
+from nas.training.optimizers import make_optimizer
 from nas.training.recipe import Recipe, RecipeError
 from nas.training.seeding import derive, seeded
 from search_spaces.activations.expression import Expression
