@@ -40,7 +40,7 @@ def layout(store: Store) -> Component:
         [
             dcc.Interval(id="studies-clock", interval=EVERY_MS),
             dcc.Store(id="studies-pulse", data=_pulse(store)),
-            html.Header([html.H1("Studies"), html.P(str(store.path), className="mono muted")], className="page-head"),
+            html.Header([html.H1("Studies"), html.P(store.place, className="mono muted")], className="page-head"),
             html.Div(_listing(store), id="studies"),
         ]
     )

@@ -1,7 +1,9 @@
 """The store: every fact of every study, in SQL."""
 
+from nas.store.driving import Evicted
+from nas.store.errors import StoreAway, StoreDamaged, StoreError
 from nas.store.models import State
-from nas.store.store import Store, StoreError
+from nas.store.store import Store
 from nas.store.writing import Ledger, News, Writer
 
-__all__ = ["Ledger", "News", "State", "Store", "StoreError", "Writer"]
+__all__ = ["Evicted", "Ledger", "News", "State", "Store", "StoreAway", "StoreDamaged", "StoreError", "Writer"]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 
 class State(enum.StrEnum):
@@ -40,11 +40,23 @@ class Number(UserDefinedType[float]):
 
     def bind_processor(self, dialect: Dialect) -> Callable[[float | None], Any] | None:
         if dialect.name != "sqlite":
-            return None
+            return lambda value: None if value is None else float(value)
         return lambda value: "nan" if value is not None and math.isnan(value) else value
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], float | None]:
         return lambda value: None if value is None else float(value)
+
+
+class Words(TypeDecorator[str]):
+    """What a program said, as text; what no database keeps (NUL, half a surrogate pair) is written as escapes."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or (value.isprintable() and value.isascii()):
+            return value
+        return value.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 
 
 class Base(DeclarativeBase):
@@ -112,7 +124,7 @@ class Trial(Base):
     repeat: Mapped[int]
     parent: Mapped[int | None]
     seed: Mapped[int] = mapped_column(BigInteger)
-    reason: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Words)
     created: Mapped[float]
     ended: Mapped[float | None]
     forked_at: Mapped[int | None]
@@ -132,7 +144,7 @@ class Attempt(Base):
     device: Mapped[str] = mapped_column(String(100))
     started: Mapped[float]
     ended: Mapped[float | None]
-    error: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Words)
 
 
 class Metric(Base):
@@ -169,7 +181,7 @@ class Score(Base):
     predictor: Mapped[str] = mapped_column(String(100), primary_key=True)
     value: Mapped[float | None]
     seconds: Mapped[float]
-    reason: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Words)
 
 
 class Artifact(Base):

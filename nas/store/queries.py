@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import aliased
 
+from nas.store.errors import StoreError
 from nas.store.models import Artifact, Attempt, Event, Metric, Score, State, Study, Trial, Value
-from nas.store.store import Store, StoreError
+from nas.store.store import Store
+from nas.store.writing import News
 from search_spaces.decisions import Architecture
 
 SCORING = "scoring"
+EVENTS = 2000
+ARCHITECTURES = ("asked", "replayed", "forked", "verdict")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class TrialRow:
     ended: float | None
     values: dict[str, float]
     step: int | None
+    forked_at: int | None = None
+    driver: int | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class Spread:
 def studies(store: Store) -> list[StudyRow]:
     """List all studies, oldest first."""
     counted = sa.select(Trial.study_id, Trial.state, sa.func.count()).where(Trial.kind == "search")
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         rows = connection.execute(sa.select(*Study.__table__.c).order_by(Study.id)).all()
         counts: dict[int, dict[State, int]] = defaultdict(dict)
         for study, state, count in connection.execute(counted.group_by(Trial.study_id, Trial.state)):
@@ -146,7 +152,7 @@ def trials(store: Store, study: int, page: Page | None = None) -> list[TrialRow]
         order = sorter.value
     query = query.order_by(order.desc() if page.descending else order.asc(), Trial.number)
     query = query.offset(page.offset).limit(page.limit)
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         rows = connection.execute(query).all()
         ids = [row.id for row in rows]
         values: dict[int, dict[str, float]] = defaultdict(dict)
@@ -161,7 +167,7 @@ def trials(store: Store, study: int, page: Page | None = None) -> list[TrialRow]
 
 def count(store: Store, study: int, page: Page | None = None) -> int:
     """Count the trials that a page's filters let through, whatever its window."""
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         query = _filtered(sa.select(sa.func.count()).select_from(Trial), study, page or Page())
         return int(connection.execute(query).scalar_one())
 
@@ -171,7 +177,7 @@ def trial(store: Store, study: StudyRow, number: int) -> TrialRow:
     found = trials(store, study.id, Page(kind=None, numbers=(number, number)))
     if found:
         return found[0]
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         last = connection.execute(sa.select(sa.func.max(Trial.number)).where(Trial.study_id == study.id)).scalar()
     there = "it has none yet" if last is None else f"its trials are 0 to {last}"
     raise StoreError(f"study {study.name!r} has no trial {number}: {there}")
@@ -181,7 +187,7 @@ def curves(store: Store, trial: int) -> dict[str, list[tuple[int, float]]]:
     """Return a trial's metrics by name, each as pairs of step and value in order."""
     query = sa.select(Metric.name, Metric.step, Metric.value).where(Metric.trial_id == trial)
     result: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         for name, step, value in connection.execute(query.order_by(Metric.name, Metric.step)):
             result[name].append((step, value))
     return dict(result)
@@ -189,21 +195,29 @@ def curves(store: Store, trial: int) -> dict[str, list[tuple[int, float]]]:
 
 def attempts(store: Store, trial: int) -> Sequence[Row[Any]]:
     """Return a trial's attempts in order."""
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         query = sa.select(*Attempt.__table__.c).where(Attempt.trial_id == trial).order_by(Attempt.number)
         return connection.execute(query).all()
 
 
 def artifacts(store: Store, trial: int) -> dict[str, str]:
     """Return a trial's files by kind, as paths relative to the study's folder."""
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         query = sa.select(Artifact.kind, Artifact.path).where(Artifact.trial_id == trial)
         return {kind: path for kind, path in connection.execute(query)}
 
 
+def artifacts_of(store: Store, study: int, kind: str) -> list[tuple[int, str, dict[str, float]]]:
+    """Return a study's files of a kind: the trial's id, the path relative to the study's folder, the trial's values."""
+    query = sa.select(Artifact.trial_id, Artifact.path).join(Trial).where(Trial.study_id == study)
+    with store.reading() as connection:
+        paths = {trial: path for trial, path in connection.execute(query.where(Artifact.kind == kind))}
+    return [(row.id, paths[row.id], row.values) for row in of_ids(store, paths)]
+
+
 def history(store: Store, study: int) -> list[tuple[str, int | None, dict[str, Any]]]:
     """Return the order of asks, tells and verdicts: kind, trial id, payload."""
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         query = sa.select(Event.kind, Event.trial_id, Event.payload).where(Event.study_id == study)
         return [(kind, trial, payload) for kind, trial, payload in connection.execute(query.order_by(Event.id))]
 
@@ -216,16 +230,71 @@ def metrics_at(
         sa.select(Metric.trial_id, Metric.step, Metric.name, Metric.value).join(Trial).where(Trial.study_id == study)
     )
     result: dict[tuple[int, int], dict[str, float]] = defaultdict(dict)
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         for trial, step, name, value in connection.execute(query.where(Metric.step.in_(steps), Metric.name.in_(names))):
             result[trial, step][name] = value
     return dict(result)
 
 
+def metrics_of(store: Store, trial: int, step: int | None = None) -> dict[str, float]:
+    """Return the last value of each of a trial's metrics, up to a step where one is given."""
+    return {
+        name: points[-1][1]
+        for name, every in curves(store, trial).items()
+        if (points := [point for point in every if step is None or point[0] <= step])
+    }
+
+
+def of_ids(store: Store, ids: Collection[int], *, architectures: bool = True) -> list[TrialRow]:
+    """Return the trials of some ids, of whatever kind; without their architectures (None) where these are not asked."""
+    found: list[TrialRow] = []
+    wanted = sorted(ids)
+    columns = [each for each in Trial.__table__.c if architectures or each.name != "architecture"]
+    with store.reading() as connection:
+        for part in (wanted[i : i + 500] for i in range(0, len(wanted), 500)):
+            rows = connection.execute(sa.select(*columns).where(Trial.id.in_(part))).all()
+            values: dict[int, dict[str, float]] = defaultdict(dict)
+            for r in connection.execute(sa.select(*Value.__table__.c).where(Value.trial_id.in_(part))):
+                values[r.trial_id][r.name] = r.value
+            found += [_trial(row, values[row.id], None) for row in rows]
+    return found
+
+
+def last_number(store: Store, study: int) -> int:
+    """Return the greatest number of a study's trials, -1 where it has none."""
+    with store.reading() as connection:
+        last = connection.execute(sa.select(sa.func.max(Trial.number)).where(Trial.study_id == study)).scalar()
+    return -1 if last is None else int(last)
+
+
+def replayed(store: Store, study: int) -> Iterator[tuple[News, TrialRow | None]]:
+    """Give a study's events in their order, each with its trial as that stands now; never more than some in memory."""
+    after = 0
+    while True:
+        query = sa.select(Event.id, Event.kind, Event.trial_id, Event.payload)
+        query = query.where(Event.study_id == study, Event.id > after).order_by(Event.id).limit(EVENTS)
+        with store.reading() as connection:
+            rows = connection.execute(query).all()
+        if not rows:
+            return
+        after = rows[-1].id
+        yield from with_trials(store, [News(row.kind, row.trial_id, row.payload) for row in rows])
+
+
+def with_trials(store: Store, events: Sequence[News]) -> Iterator[tuple[News, TrialRow | None]]:
+    """Give each event with its trial; the architecture is there for events that a trial begins with or is known by."""
+    built = {each.trial for each in events if each.trial is not None and each.kind in ARCHITECTURES}
+    told = {each.trial for each in events if each.trial is not None} - built
+    rows = {row.id: row for row in of_ids(store, built)}
+    rows |= {row.id: row for row in of_ids(store, told, architectures=False)}
+    for event in events:
+        yield event, None if event.trial is None else rows[event.trial]
+
+
 def latest(store: Store, study: int, name: str) -> float | None:
     """Return the greatest value that a metric has in a study, None where no trial has it."""
     query = sa.select(sa.func.max(Metric.value)).join(Trial).where(Trial.study_id == study, Metric.name == name)
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         return connection.execute(query).scalar()
 
 
@@ -235,7 +304,7 @@ def unfinished(store: Store, study: int, kind: str) -> list[tuple[TrialRow, int,
     rows = trials(store, study, Page(kind=kind, states=waiting))
     lost = sa.func.count(Attempt.error)
     query = sa.select(Attempt.trial_id, sa.func.max(Attempt.number), lost).join(Trial).where(Trial.study_id == study)
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         query = query.where(Trial.state.in_(waiting)).group_by(Attempt.trial_id)
         tries = {trial: (number, count) for trial, number, count in connection.execute(query)}
     return [(row, *tries.get(row.id, (0, 0))) for row in rows]
@@ -249,7 +318,7 @@ def values(store: Store, study: int, *names: str) -> list[tuple[int, list[float]
     for name in names:
         each = aliased(Value)
         query = query.join(each, (each.trial_id == Trial.id) & (each.name == name)).add_columns(each.value)
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         return [(row[0], list(row[1:])) for row in connection.execute(query.order_by(Trial.number))]
 
 
@@ -261,7 +330,7 @@ def confirmed(store: Store, study: int) -> dict[int, dict[str, Spread]]:
         .where(Trial.study_id == study, Trial.kind == "confirm", Trial.state == State.COMPLETED)
     )
     found: dict[int | None, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         for parent, name, value in connection.execute(query):
             found[parent][name].append(value)
     return {
@@ -297,14 +366,14 @@ def scored(
         query = query.where(Score.predictor.in_(columns))
     if identity is not None:
         query = query.where(Score.identity == identity).order_by(Score.predictor)
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         return [ScoreRow(*row) for row in connection.execute(query)]
 
 
 def tally(store: Store, study: int) -> dict[State, int]:
     """Count all trials of a study, of every kind, by state: cheap enough to ask whether anything changed."""
     query = sa.select(Trial.state, sa.func.count()).where(Trial.study_id == study).group_by(Trial.state)
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         return {State(state): number for state, number in connection.execute(query)}
 
 
@@ -316,7 +385,7 @@ def ranges(store: Store) -> dict[int, dict[str, tuple[float, float]]]:
         .where(Trial.kind == "search", Trial.state == State.COMPLETED, Value.value <= math.inf)
     )
     found: dict[int, dict[str, tuple[float, float]]] = defaultdict(dict)
-    with store.engine.connect() as connection:
+    with store.reading() as connection:
         for study, name, least, most in connection.execute(query.group_by(Trial.study_id, Value.name)):
             found[study][name] = (least, most)
     return dict(found)
@@ -368,7 +437,7 @@ def _trial(row: Row[Any], values: dict[str, float], step: int | None) -> TrialRo
         number=row.number,
         kind=row.kind,
         state=State(row.state),
-        architecture=row.architecture,
+        architecture=getattr(row, "architecture", None),
         identity=row.identity,
         repeat=row.repeat,
         parent=row.parent,
@@ -378,4 +447,6 @@ def _trial(row: Row[Any], values: dict[str, float], step: int | None) -> TrialRo
         ended=row.ended,
         values=values,
         step=step,
+        forked_at=row.forked_at,
+        driver=row.driver,
     )

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, CursorResult
 
-from nas.store.models import Artifact, Attempt, Event, Metric, Score, State, Study, Trial, Value
+from nas.store.models import Artifact, Attempt, Base, Event, Metric, Score, State, Study, Trial, Value
 from nas.store.writing import News
 from search_spaces.decisions import Architecture
 
@@ -84,7 +84,7 @@ class SqlWriter:
         """Keep the metrics of a step; a step reported again, after an interruption, replaces itself."""
         rows = [{"trial_id": trial, "step": step, "name": name, "value": value} for name, value in metrics.items()]
         if rows:
-            self._connection.execute(_KEEP_METRIC, rows)
+            self._connection.execute(_KEEP_METRIC[self._connection.dialect.name], rows)
 
     def end(
         self,
@@ -136,7 +136,7 @@ class SqlWriter:
             "seconds": seconds,
             "reason": reason,
         }
-        self._connection.execute(_KEEP_SCORE, row)
+        self._connection.execute(_KEEP_SCORE[self._connection.dialect.name], row)
 
     def event(self, kind: str, payload: dict[str, Any], trial: int | None = None) -> None:
         """Append to the study's order of asks, tells and verdicts."""
@@ -174,12 +174,16 @@ _END_ATTEMPT = (
     .where(Attempt.trial_id == sa.bindparam("trial"), Attempt.number == sa.bindparam("attempt"))
     .values(ended=sa.bindparam("at"), error=sa.bindparam("text"))
 )
-_metric = upsert(Metric)
-_KEEP_METRIC = _metric.on_conflict_do_update(
-    index_elements=["trial_id", "step", "name"], set_={"value": _metric.excluded.value}
-)
-_score = upsert(Score)
-_KEEP_SCORE = _score.on_conflict_do_update(
-    index_elements=["study_id", "identity", "predictor"],
-    set_={name: _score.excluded[name] for name in ("value", "seconds", "reason")},
-)
+
+
+def _keeping(model: type[Base], key: list[str], changed: list[str]) -> dict[str, sa.Insert]:
+    """Return the statements, by dialect, that insert a row or replace what changed in the one with its key."""
+    kept: dict[str, sa.Insert] = {}
+    for dialect, insert in (("sqlite", sqlite.insert(model)), ("postgresql", postgresql.insert(model))):
+        change = {name: insert.excluded[name] for name in changed}
+        kept[dialect] = insert.on_conflict_do_update(index_elements=key, set_=change)
+    return kept
+
+
+_KEEP_METRIC = _keeping(Metric, ["trial_id", "step", "name"], ["value"])
+_KEEP_SCORE = _keeping(Score, ["study_id", "identity", "predictor"], ["value", "seconds", "reason"])

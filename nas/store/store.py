@@ -1,15 +1,8 @@
-"""Opening a store, and writing to it.
-
-SQLite in WAL mode with `synchronous=NORMAL`: a commit survives the death of the process at any moment, and
-readers never wait for the writer. One driver writes to a study at a time; the operating system frees its
-lock when it dies.
-"""
+"""Opening a store, and reading from it and writing to it."""
 
 from __future__ import annotations
 
 import fcntl
-import os
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,62 +10,86 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
-from nas.errors import UserError
+from nas.store.database import Database
+from nas.store.errors import StoreAway as StoreAway
+from nas.store.errors import StoreError as StoreError
+from nas.store.errors import shown
 from nas.store.models import Study
+from nas.store.postgres import open_server
 from nas.store.sql_writer import SqlWriter
+from nas.store.sqlite import driven_by_lock, open_file
 
 if TYPE_CHECKING:
     from nas.store.driving import Seat
 
-REVISION = "0003"
 DEFAULT = "sqlite:///nas.db"
-# A checkpoint waits for the disk: at SQLite's own 1,000 pages that is a fifth of a small trial's cost.
-CHECKPOINT_PAGES = 4000
-WAIT = 60.0
 LOOKS = 10
-OURS = {"study", "trial", "event", "alembic_version"}
-
-
-class StoreError(UserError):
-    """A store that cannot be opened or does not hold what is asked; one line that names the remedy."""
+FILES = "files"
 
 
 class Store:
-    """A database of studies, with the folder in which their files lie (`nas_files` beside the database)."""
+    """A database of studies, and the folders in which their files lie.
 
-    def __init__(self, engine: Engine, path: Path) -> None:
-        self.engine = engine
-        self.path = path
+    Those are in `nas_files`, beside a SQLite file, or on PostgreSQL in the folder where the study was begun; a study
+    whose files lie elsewhere says so in its settings under "files".
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.engine = database.engine
+        self._database = database
+        self._folders: dict[str, Path] = {}
 
     @classmethod
-    def open(cls, url: str = DEFAULT, *, create: bool = False) -> Store:
-        """Open a store, made and migrated to the newest schema where needed.
+    def open(cls, url: str = DEFAULT, *, create: bool = False, upgrade: bool = False) -> Store:
+        """Open a store, made where it is absent and `create`.
 
-        Raises StoreError when the URL is none, the file is absent (unless `create`) or not a store.
+        A SQLite file of an older schema is migrated, unless one of its studies is being run; a PostgreSQL database is
+        only with `upgrade`. Raises StoreError when the URL is none, what it names is absent, damaged or not a store,
+        and StoreAway when a server cannot be reached.
         """
-        path = _sqlite_path(url)
         try:
-            _check_file(path, url, create)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"store {url!r} cannot be opened: {error}; give another file with --store") from None
-        engine = sa.create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": WAIT})
-        sa.event.listen(engine, "connect", _prepare)
-        try:
-            _migrate(engine, url)
-        except DatabaseError as error:
-            engine.dispose()
-            raise StoreError(f"store {url!r} cannot be used: {error.orig}; give another file with --store") from None
-        except StoreError:
-            engine.dispose()
-            raise
-        return cls(engine, path)
+            parsed = make_url(url)
+        except (ArgumentError, ValueError):
+            raise StoreError(
+                f"store {shown(url)!r} is not a database URL: write it as {DEFAULT} or postgresql://USER@HOST/DATABASE"
+            ) from None
+        kind = parsed.drivername.partition("+")[0]
+        if kind == "sqlite":
+            return cls(open_file(parsed, url, create=create))
+        if kind == "postgresql":
+            return cls(open_server(parsed, create=create, upgrade=upgrade))
+        raise StoreError(
+            f"store {shown(url)!r} is not supported: studies are kept in SQLite, {DEFAULT}, or in PostgreSQL, "
+            "postgresql://USER@HOST/DATABASE"
+        )
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self.path}"
+        """The store's URL as it may be shown, without its password."""
+        return shown(self._database.url)
+
+    @property
+    def address(self) -> str:
+        """The URL that opens the store again; it may hold a password."""
+        return self._database.url
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it is, None on a server."""
+        return self._database.path
+
+    @property
+    def place(self) -> str:
+        """Where the store is, as it may be shown: a file, or a URL without its password."""
+        return self.url if self.path is None else str(self.path)
+
+    @property
+    def found(self) -> str | None:
+        """The revision of its schema before it was opened, None where it was made."""
+        return self._database.found
 
     @property
     def shared(self) -> bool:
@@ -82,14 +99,27 @@ class Store:
     @property
     def is_default(self) -> bool:
         """Whether it is the store that commands open when none is named."""
-        return self.path == _sqlite_path(DEFAULT)
+        return self.path == Path(make_url(DEFAULT).database or "").absolute()
 
     def folder(self, study: str) -> Path:
-        """Return the folder of a study's files."""
-        return self.path.parent / "nas_files" / study
+        """Return the folder of a study's files, of one that is kept in a storage elsewhere the folder for copies."""
+        if study not in self._folders:
+            files = self._files(study)
+            if files is None:
+                return self._database.files / study
+            self._folders[study] = self._database.files / study if "://" in files else Path(files)
+        return self._folders[study]
+
+    def _files(self, study: str) -> str | None:
+        """Return what the settings of a study say of its files."""
+        with self.reading() as connection:
+            settings = connection.execute(sa.select(Study.settings).where(Study.name == study)).scalar()
+        return settings.get(FILES) if settings else None
 
     def add_study(self, name: str, settings: dict[str, Any]) -> int:
         """Add a study and return its id; raises StoreError when the name is taken."""
+        if self.path is None:
+            settings = {FILES: str(self._database.files / name)} | settings
         row = {"name": name, "settings": settings, "created": time.time()}
         try:
             with self.begun() as connection:
@@ -101,20 +131,34 @@ class Store:
 
     @contextmanager
     def writing(self, study: int) -> Iterator[SqlWriter]:
-        """Write to a study in one transaction; raises StoreError when the file cannot be written to."""
+        """Write to a study in one transaction; raises StoreAway when the store cannot be written to for now."""
         with self.begun() as connection:
             yield SqlWriter(connection, study)
 
     @contextmanager
     def begun(self) -> Iterator[Connection]:
+        """Be in a transaction, which is kept whole or not at all; raises StoreAway and StoreError."""
+        with self._explained(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Read from the store; raises StoreAway and StoreError."""
+        with self._explained(), self.engine.connect() as connection:
+            yield connection
+
+    def ready(self) -> str | None:
+        """Say why the store cannot be written to at this moment, None where it can."""
+        return self._database.ready()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            with self.engine.begin() as connection:
-                yield connection
-        except OperationalError as error:
-            raise StoreError(
-                f"store {self.url!r} cannot be written to ({error.orig}): see that no other program holds it, "
-                "that you may write to it and that its disk has room"
-            ) from error
+            yield
+        except DBAPIError as error:
+            if isinstance(error, IntegrityError) or (known := self._database.explain(error)) is None:
+                raise
+            raise known from error
 
     @contextmanager
     def driving(self, study: str, plan: str = "search") -> Iterator[Seat]:
@@ -139,15 +183,7 @@ class Store:
             from nas.store.driving import living
 
             return living(self, study) > 0
-        lock = self.folder(study) / "driver.lock"
-        if not lock.exists():
-            return False
-        with open(lock) as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return driven_by_lock(self.folder(study))
 
 
 def _locked(handle: IO[str]) -> bool:
@@ -158,82 +194,3 @@ def _locked(handle: IO[str]) -> bool:
         time.sleep(0.02)
         return False
     return True
-
-
-def _sqlite_path(url: str) -> Path:
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise StoreError(f"store {url!r} is not a database URL: write it as sqlite:///nas.db") from None
-    if parsed.get_backend_name() != "sqlite":
-        raise StoreError(f"store {url!r} is not supported: this version keeps studies in SQLite, sqlite:///FILE")
-    if not parsed.database or parsed.database == ":memory:" or parsed.host:
-        raise StoreError(f"store {url!r} names no file: write it as sqlite:///nas.db")
-    return Path(parsed.database).absolute()
-
-
-def _check_file(path: Path, url: str, create: bool) -> None:
-    if path.is_dir():
-        raise StoreError(f"store {url!r} cannot be opened: {path} is a folder; name a file, as sqlite:///nas.db")
-    if path.exists():
-        with open(path, "rb") as handle:
-            head = handle.read(16)
-        if head and head != b"SQLite format 3\0":
-            raise StoreError(
-                f"store {url!r} cannot be opened: {path} is not a database; give another file with --store"
-            )
-    elif not create:
-        raise StoreError(f"there is no store at {path}: start one with `nas search`, or name one with --store")
-    elif not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
-        raise StoreError(
-            f"store {url!r} cannot be made: {path.parent} is not a folder that can be written to; make it first"
-        )
-
-
-def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-    connection.execute("PRAGMA foreign_keys=ON")
-
-
-def _migrate(engine: Engine, url: str) -> None:
-    """Bring a database to WAL mode and the newest schema, having made sure that it is ours or empty.
-
-    Check and migration are one transaction, so that of several processes that open a new store one makes it.
-    """
-    with engine.connect() as connection:
-        if _revision(connection, url) == REVISION and _mode(connection) == "wal":
-            return
-        _switch_to_wal(connection)
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        if _revision(connection, url) != REVISION:
-            from nas.store.migrations import upgrade
-
-            upgrade(connection, url)
-        connection.commit()
-
-
-def _revision(connection: Connection, url: str) -> str | None:
-    """Return the revision of a store, None for an empty file; raises StoreError for another program's database."""
-    tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
-    if not tables:
-        return None
-    if not tables >= OURS:
-        raise StoreError(f"store {url!r} is another program's database: give another file with --store")
-    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-
-
-def _mode(connection: Connection) -> str:
-    return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
-
-
-def _switch_to_wal(connection: Connection) -> None:
-    """Switch on write-ahead logging; SQLite does not wait by itself while another process opens the file too."""
-    deadline = time.monotonic() + WAIT
-    while _mode(connection) != "wal":
-        try:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-        except OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
