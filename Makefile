@@ -2,15 +2,17 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Of tests. A process takes a core and up to 2 GB.
+PROCESSES ?= 2
 
-.PHONY: search test check browser clean
+.PHONY: search test check browser server clean
 
 search: $(VENV)/run
 	$(BIN)/nas search --space kan_vision --trials 20 --epochs 4
 	@echo 'nas lies in $(BIN): type . $(BIN)/activate first'
 
-test: $(VENV)/test browser check
-	$(BIN)/python -m pytest
+test: $(VENV)/test browser server check
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup
 
 check: $(VENV)/test
 	$(BIN)/ruff check .
@@ -31,6 +33,12 @@ $(VENV)/test: pyproject.toml
 browser:
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null)
+
+# The store is tested on a server of its own. Without one, and without the right to install it, those are skipped.
+server:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || [ "$$(id -u)" != 0 ] || \
+		! command -v apt-get >/dev/null || \
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
