@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError, OperationalError
 
 from nas.store import encoding
 from nas.store.database import REVISION, UPGRADE, revision, touch
@@ -30,6 +30,7 @@ CONNECTION: dict[str, Any] = {
     "tcp_user_timeout": 30_000,
 }
 ENCODINGS = ("UTF8", "SQL_ASCII")
+READ_ONLY, FORBIDDEN = "25006", "42501"
 
 
 class PostgresServer:
@@ -49,9 +50,10 @@ class PostgresServer:
     def explain(self, error: DBAPIError) -> StoreError | None:
         """Whatever is operational may pass: a server that starts, stops, fails over, or has no room."""
         store, said = f"store {shown(self.url)!r}", _said(error)
-        if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
+        passing = isinstance(error, OperationalError | InterfaceError) or _state(error) == READ_ONLY
+        if error.connection_invalidated or passing:
             return StoreAway(f"{store} is away ({said}): see that its server runs, can be reached and has room")
-        if isinstance(error, sa.exc.DataError | InternalError) or _state(error) == "42501":
+        if isinstance(error, DataError | InternalError) or _state(error) == FORBIDDEN:
             return StoreError(f"{store} cannot be used ({said}): see that you may write to it")
         return None
 
@@ -161,7 +163,7 @@ def _refused(error: DBAPIError, url: URL, text: str) -> StoreError | None:
             f"{store} cannot be opened ({said}): see that the user is right, and give the password in the URL, in "
             "PGPASSWORD or in ~/.pgpass"
         )
-    if _state(error) == "42501":
+    if _state(error) == FORBIDDEN:
         return StoreError(
             f"{store} cannot be made ({said}): let its user make tables there, as with "
             f"`createdb --owner {url.username or 'USER'} {name}`"
