@@ -22,7 +22,7 @@ from common import Results, run
 
 from nas import pareto
 from nas.execution.inline import Inline
-from nas.loop import Progress
+from nas.progress import Progress
 from nas.settings import Settings
 from nas.store import Store, queries
 from nas.study import Study

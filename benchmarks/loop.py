@@ -22,7 +22,7 @@ from common import Results, run
 from nas.execution import Executor
 from nas.execution.inline import Inline
 from nas.job import Evaluation, Job, Outcome
-from nas.loop import Progress
+from nas.progress import Progress
 from nas.plans.search import TURNS
 from nas.settings import Settings
 from nas.store import Store

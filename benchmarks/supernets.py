@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 from nas import pareto
 from nas.execution.inline import Inline
 from nas.export import evaluate_folder
-from nas.loop import Progress
+from nas.progress import Progress
 from nas.settings import Settings
 from nas.store import State, Store
 from nas.store.queries import TrialRow

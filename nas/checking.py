@@ -7,14 +7,16 @@ import re
 from nas import lookup as lookups
 from nas.execution.simulated import Seconds
 from nas.objectives import Constraint, objective
-from nas.plans.search import strategy_of
+from nas.plans.search import part_of, strategy_of
 from nas.schedules import make_schedule
 from nas.settings import Settings, SettingsError
 from nas.strategies import Chooser, Finder, refuse
 from nas.tasks import Lookup, find_lookup, find_task, looked_up
+from nas.tuned import Tuned
 from search_spaces.registry import entries, find
 from search_spaces.space import Space, find_space
 
+ENGINES = ("nas", "tune")
 EXECUTORS = ("auto", "inline", "ray", "simulated")
 NAME = r"\w[\w-]{0,59}"
 
@@ -44,7 +46,30 @@ def check(settings: Settings, name: str | None = None, lookup: Lookup | None = N
     needs = {"constraints": settings.constraints[0]} if settings.constraints else {}
     needs |= {"schedules": f"got {settings.schedule}"} if settings.schedule != "none" else {}
     refuse(find("strategy", settings.strategy), needs)
-    make_schedule(settings.schedule, settings.epochs)
+    check_schedule(settings, space)
+
+
+def check_schedule(settings: Settings, space: Space) -> None:
+    """Refuse a schedule that cannot be made, or does not go with what else is asked."""
+    part = part_of(settings, space)
+    schedule = make_schedule(settings.schedule, settings.epochs, part, settings.seed, settings.schedule_options)
+    if schedule.retains and looked_up(settings.task):
+        raise SettingsError(
+            f"--schedule {settings.schedule} goes on from checkpoints with other decisions, but the results of "
+            f"{settings.task} are looked up: use asha, hyperband or median_stop"
+        )
+    if settings.replay is not None:
+        Tuned.from_json(settings.replay).require(space, settings.epochs)
+    if schedule.retains and settings.replay is not None:
+        raise SettingsError(
+            f"--replay-schedule trains as an earlier search found, and --schedule {settings.schedule} searches how to "
+            "train: leave one of them out"
+        )
+    if settings.pbt_architecture and not schedule.retains:
+        raise SettingsError(
+            f"--pbt-architecture goes with a schedule that changes trials, but --schedule is {settings.schedule}: "
+            "use pbt"
+        )
 
 
 def check_name(name: str) -> None:
@@ -76,7 +101,35 @@ def usual_epochs(task: str, space: str) -> int:
     return known or Settings().epochs
 
 
-def check_executor(task: str, kind: str = "auto", workers: int | None = None, seconds: Seconds | None = None) -> None:
+def check_engine(settings: Settings, engine: str, executor: str, address: str | None) -> None:
+    """Refuse an engine that is none, and what Ray Tune does not do for us."""
+    if engine not in ENGINES:
+        raise SettingsError(f"--engine {engine!r} is not known: choose one of {', '.join(ENGINES)}")
+    usual = Settings()
+    asked = {
+        f"--executor {executor}": executor not in ("auto", "ray"),
+        "--screen": settings.screen is not None,
+        "--replay-schedule": settings.replay is not None,
+        "--pbt-architecture": settings.pbt_architecture,
+        "--storage": settings.storage is not None,
+        "--trial-timeout": settings.trial_timeout is not None,
+        "--keep-checkpoints": settings.keep_checkpoints != usual.keep_checkpoints,
+        "--ray-address": address is not None,
+    }
+    for option, given in asked.items():
+        if given:
+            raise SettingsError(f"{option} does not go with --engine tune: leave it out, or use --engine nas")
+    if looked_up(settings.task):
+        raise SettingsError(f"--engine tune trains, but {settings.task} is looked up: use --engine nas")
+
+
+def check_executor(
+    task: str,
+    kind: str = "auto",
+    workers: int | None = None,
+    seconds: Seconds | None = None,
+    address: str | None = None,
+) -> None:
     """Refuse an executor that does not exist or does not go with the task, the workers or virtual seconds."""
     simulated = looked_up(task)
     if kind not in EXECUTORS:
@@ -88,6 +141,9 @@ def check_executor(task: str, kind: str = "auto", workers: int | None = None, se
             f"--executor simulated looks results up, but task {task} trains: use --executor auto, or a task "
             "table:PATH or function:MODULE:NAME"
         )
+    if address is not None and (simulated or kind == "inline"):
+        what = f"{task} is looked up" if simulated else "--executor inline is this process alone"
+        raise SettingsError(f"--ray-address {address} is a cluster to train on, but {what}: leave it out")
     if seconds is not None and not simulated:
         raise SettingsError(f"--trial-seconds are virtual, but task {task} trains in real time: leave them out")
     if workers is not None and workers < 1:

@@ -15,16 +15,30 @@ from typer.core import TyperGroup
 from nas.comparison.command import bench
 from nas.errors import UserError
 from nas.interruption import INTERRUPTED, interruptible
-from nas.options import NO_SUCCESS, SQLITE, AsJson, Quiet, StoreUrl, check_workers, print_json
+from nas.options import (
+    CLUSTERS,
+    NO_SUCCESS,
+    SQLITE,
+    AsJson,
+    Quiet,
+    RayAddress,
+    StoreTimeout,
+    StoreUrl,
+    check_workers,
+    print_json,
+)
 from nas.scoring import command as scoring
 from nas.settings import Settings
 from search_spaces.decisions import DecisionError
 from search_spaces.registry import UnknownName
 
 if TYPE_CHECKING:
+    from nas.progress import Progress
     from nas.study import Study
 
 DONE, BAD_USAGE = 0, 2
+STORE_TIMEOUT = 600.0
+SCHEDULES = "Schedules and checkpoints"
 
 app = typer.Typer(
     name="nas",
@@ -76,6 +90,10 @@ nas search --strategy nsga2 --schedule none --workers 2 --epochs 8 --seed 1 --st
 
 nas search --screen gradsign:8 --only 'network.stages[*].layer=conv2d,kan_conv2d' --trials 50
 
+nas search --schedule pbt --trials 8 --epochs 20 --schedule-option interval=2
+
+nas search --ray-address auto --gpus-per-trial 0.5 --storage s3://bucket/nas --store postgresql://me@db/nas
+
 nas search --space digits_bench --task table:digits_bench --workers 16 --trials 200""",
 )
 def search(
@@ -99,7 +117,43 @@ def search(
     strategy_option: Annotated[
         list[str] | None, typer.Option(help="Another value of one of its options.", metavar="OPTION=VALUE")
     ] = None,
-    schedule: Annotated[str, typer.Option(help="What stops trials early: asha or none.")] = USUAL.schedule,
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="What stops trials early (asha, hyperband, median_stop) or changes them in mid-training (pbt, pb2).",
+            rich_help_panel=SCHEDULES,
+        ),
+    ] = USUAL.schedule,
+    schedule_option: Annotated[
+        list[str] | None,
+        typer.Option(help="Another value of one of its options.", metavar="OPTION=VALUE", rich_help_panel=SCHEDULES),
+    ] = None,
+    pbt_architecture: Annotated[
+        bool,
+        typer.Option(
+            "--pbt-architecture",
+            help="Let pbt and pb2 change widths, depths and activations too; networks inherit weights.",
+            rich_help_panel=SCHEDULES,
+        ),
+    ] = False,
+    replay_schedule: Annotated[
+        Path | None,
+        typer.Option(
+            help="Train as a schedule says that `nas export --schedule` wrote: its own network first.",
+            metavar="FILE",
+            rich_help_panel=SCHEDULES,
+        ),
+    ] = None,
+    keep_checkpoints: Annotated[
+        int,
+        typer.Option(
+            help="How many of the best ended trials keep their checkpoints.", min=0, rich_help_panel=SCHEDULES
+        ),
+    ] = USUAL.keep_checkpoints,
+    trial_timeout: Annotated[
+        float | None,
+        typer.Option(help="Stop a trial after so many seconds.", metavar="SECONDS", rich_help_panel=SCHEDULES),
+    ] = USUAL.trial_timeout,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -118,6 +172,28 @@ def search(
     workers: Workers = None,
     executor: ExecutorName = "auto",
     trial_seconds: TrialSeconds = None,
+    engine: Annotated[
+        str, typer.Option(help="nas, or tune: Ray Tune's own schedulers.", rich_help_panel=CLUSTERS)
+    ] = "nas",
+    ray_address: RayAddress = None,
+    cpus_per_trial: Annotated[
+        float, typer.Option(help="Cores of a trial; a fraction shares one.", rich_help_panel=CLUSTERS)
+    ] = USUAL.cpus_per_trial,
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(
+            help="GPUs of a trial; a fraction shares one (default: all there are, evenly).", rich_help_panel=CLUSTERS
+        ),
+    ] = USUAL.gpus_per_trial,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Where checkpoints and weights go when workers do not see this disk: s3://..., gs://..., file:///...",
+            metavar="URI",
+            rich_help_panel=CLUSTERS,
+        ),
+    ] = USUAL.storage,
+    store_timeout: StoreTimeout = STORE_TIMEOUT,
     seed: Annotated[
         int, typer.Option(help="Of the search: with one worker, or simulated, the same seed gives the same study.")
     ] = USUAL.seed,
@@ -131,13 +207,17 @@ def search(
 
     Ends with the Pareto front and what to type next. Ctrl-C keeps everything; `nas resume` goes on.
     """
+    from nas import tuned
     from nas.catalog import read_settings
-    from nas.checking import check, check_executor, usual_epochs
+    from nas.checking import check, check_engine, check_executor, usual_epochs
     from nas.execution.simulated import read_seconds
     from nas.store import Store
     from nas.study import Study
     from search_spaces.registry import find
 
+    replay = None if replay_schedule is None else tuned.read(replay_schedule)
+    if epochs is None and replay is not None:
+        epochs = replay.epochs
     settings = Settings(
         space=space,
         task=task,
@@ -146,6 +226,14 @@ def search(
         strategy=strategy,
         strategy_options=read_settings(find("strategy", strategy), strategy_option or [], "--strategy-option"),
         schedule=schedule,
+        schedule_options=read_settings(find("schedule", schedule), schedule_option or [], "--schedule-option"),
+        pbt_architecture=pbt_architecture,
+        replay=None if replay is None else replay.to_json(),
+        keep_checkpoints=keep_checkpoints,
+        trial_timeout=trial_timeout,
+        storage=storage,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
         screen=screen,
         only=tuple(only or ()),
         trials=trials,
@@ -155,9 +243,13 @@ def search(
     )
     check(settings, study)
     seconds = read_seconds(trial_seconds)
-    check_executor(task, executor, workers, seconds)
+    check_executor(task, executor, workers, seconds, ray_address)
+    if engine != "nas":
+        check_engine(settings, engine, executor, ray_address)
     made = Study.create(Store.open(store, create=True), settings, study)
-    _run(made, as_json, quiet, kind=executor, workers=workers, seconds=seconds)
+    if engine == "tune":
+        return _tune(made, as_json, quiet, workers)
+    _run(made, as_json, quiet, store_timeout, kind=executor, workers=workers, seconds=seconds, address=ray_address)
 
 
 @app.command(rich_help_panel="Search", epilog="[bold]Example[/bold]\n\nnas resume first --trials 200")
@@ -167,6 +259,8 @@ def resume(
     workers: Workers = None,
     executor: ExecutorName = "auto",
     trial_seconds: TrialSeconds = None,
+    ray_address: RayAddress = None,
+    store_timeout: StoreTimeout = STORE_TIMEOUT,
     store: StoreUrl = SQLITE,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -183,10 +277,10 @@ def resume(
         return scoring.resume(name, trials, workers, executor, trial_seconds, store, as_json, quiet)
     study = _open(name, store)
     seconds = read_seconds(trial_seconds)
-    check_executor(study.settings.task, executor, workers, seconds)
+    check_executor(study.settings.task, executor, workers, seconds, ray_address)
     if trials is not None:
         study.extend(trials)
-    _run(study, as_json, quiet, kind=executor, workers=workers, seconds=seconds)
+    _run(study, as_json, quiet, store_timeout, kind=executor, workers=workers, seconds=seconds, address=ray_address)
 
 
 @app.command(rich_help_panel="Search", epilog="[bold]Example[/bold]\n\nnas confirm first --top 3 --repeats 3")
@@ -288,7 +382,13 @@ def compare(
 def export(
     name: Name,
     trial: Annotated[int | None, typer.Option(help="Which trial (default: the best).")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="A new or empty folder.")] = Path("best"),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A new or empty folder (best), or with --schedule a file (schedule.json)."),
+    ] = None,
+    schedule: Annotated[
+        bool, typer.Option("--schedule", help="Only how it was trained, as JSON for `nas search --replay-schedule`.")
+    ] = False,
     store: StoreUrl = SQLITE,
 ) -> None:
     """Export a trained network: weights, architecture and model card, checked to load back with the same outputs."""
@@ -301,6 +401,13 @@ def export(
         if not leaders:
             raise StoreError(f"study {name!r} has no completed trial to export: `nas resume {name}` first")
         trial = leaders[0].number
+    if schedule:
+        output = output or Path("schedule.json")
+        study.export_schedule(trial, output)
+        typer.echo(f"how trial {trial} of {name} was trained is in {output}")
+        typer.echo(f"next: nas search --space {study.settings.space} --replay-schedule {output} --trials 1")
+        return
+    output = output or Path("best")
     study.export(trial, output)
     typer.echo(f"trial {trial} of {name} is in {output}/, and loads back with the same outputs")
     typer.echo(f"next: nas evaluate {output} --split test")
@@ -344,7 +451,7 @@ def dashboard(
     if token is None and not loopback(host):
         token = secrets.token_urlsafe(24)
     with suppress(KeyboardInterrupt):
-        serve(opened.url, host, port, token, ready=lambda link: typer.echo(f"dashboard at {link} (Ctrl-C ends it)"))
+        serve(opened.address, host, port, token, ready=lambda link: typer.echo(f"dashboard at {link} (Ctrl-C ends it)"))
 
 
 @app.command(rich_help_panel="What there is", epilog="[bold]Example[/bold]\n\nnas spaces kan_vision")
@@ -495,15 +602,30 @@ def _is_scoring(name: str, store: str) -> bool:
     return queries.study(Store.open(store), name).scoring is not None
 
 
-def _run(study: Study, as_json: bool, quiet: bool, **executor: Any) -> None:
-    from nas import records, tables
-    from nas.store import State
+def _run(study: Study, as_json: bool, quiet: bool, store_timeout: float, **executor: Any) -> None:
     from nas.study import executor_of
     from nas.watching import watching
 
     with interruptible(f"nas resume {study.name}", study.store):
         with watching(study, silent=as_json or quiet) as watch:
-            progress = study.run(executor_of(study, **executor), watch)
+            progress = study.run(executor_of(study, **executor), watch, store_timeout=store_timeout)
+    _show_run(study, progress, as_json)
+
+
+def _tune(study: Study, as_json: bool, quiet: bool, workers: int | None) -> None:
+    from nas.integrations.tune.engine import run
+    from nas.watching import watching
+
+    with interruptible(f"nas show {study.name}", study.store):
+        with watching(study, silent=as_json or quiet) as watch:
+            progress = run(study, workers, watch)
+    _show_run(study, progress, as_json)
+
+
+def _show_run(study: Study, progress: Progress, as_json: bool) -> None:
+    from nas import records, tables
+    from nas.store import State
+
     if as_json:
         print_json(
             records.study_record(study.store, study.row) | {"front": records.leader_records(study, study.front())}

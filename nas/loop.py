@@ -3,6 +3,10 @@
 Every event is in the store before anything acts on it: one transaction a round holds what the workers said,
 the verdicts on it and the new trials, and only after its commit are answers and jobs sent. So a process killed
 at any moment has lost at most the work in flight.
+
+While the store is away nothing acts, and what the workers say is kept. When it is back, nobody knows whether the last
+round came to be written, so the plan is made anew from the store, as a resume makes it, and what is no longer this
+driver's is dropped.
 """
 
 from __future__ import annotations
@@ -14,95 +18,123 @@ from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from functools import partial
 
+from nas.checkpoints import KIND, Checkpoints
 from nas.execution import Event, Executor, Problem
-from nas.job import Outcome, Report, Scored
-from nas.objectives import Objective
+from nas.job import Artifact, Outcome, Report, Scored
 from nas.plans import Bench, Plan, Screening, Ticket
-from nas.schedules import Verdict
-from nas.store import Ledger, State, Writer
-from nas.training.names import CHECKPOINT
+from nas.progress import Progress, Watch
+from nas.schedules import Decided, Fork, Verdict
+from nas.store import Evicted, Ledger, State, StoreAway, StoreError, Writer
 
-TICK = 0.5
+TICK, IDLE = 0.5, 0.1
 ATTEMPTS = 3
+STORE_TIMEOUT = 600.0
 
-
-@dataclass
-class Progress:
-    """Where a run stands, for whoever watches it."""
-
-    total: int
-    objectives: list[Objective]
-    begin: float = field(default_factory=time.monotonic)
-    already: int = 0
-    counts: dict[State, int] = field(default_factory=dict)
-    best: dict[str, tuple[float, int]] = field(default_factory=dict)
-    running: dict[int, int] = field(default_factory=dict)
-    supernets: dict[int, dict[str, float]] = field(default_factory=dict)
-    last: str = ""
-
-    @property
-    def done(self) -> int:
-        return sum(self.counts.values())
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.begin
-
-    @property
-    def left(self) -> float | None:
-        """Seconds to go at the pace of this run, once there is one."""
-        made = self.done - self.already
-        return self.seconds / made * (self.total - self.done) if made else None
-
-    def note(self, number: int, state: State, values: dict[str, float] | None) -> None:
-        """Count a trial that ended."""
-        self.running.pop(number, None)
-        self.counts[state] = self.counts.get(state, 0) + 1
-        if state is not State.COMPLETED or values is None:
-            return
-        for each in self.objectives:
-            value = values[each.name]
-            if each.name not in self.best or each.loss(value) < each.loss(self.best[each.name][0]):
-                self.best[each.name] = (value, number)
-
-    def supernet_ended(self, number: int) -> None:
-        """Forget a supernet, which is no trial."""
-        self.running.pop(number, None)
-        self.supernets.pop(number, None)
-
-
-Watch = Callable[[Progress], None]
 Action = Callable[[], None]
 
 
+@dataclass
+class Busy:
+    """What a worker was given, and when by the monotonic clock."""
+
+    work: Ticket | Screening
+    began: float = field(default_factory=time.monotonic)
+
+
 class Loop:
-    """One run over a plan's trials."""
+    """One run over a plan's trials.
+
+    `replan` makes the plan anew from the store, and sets the progress to what is there. `store_timeout` is how many
+    seconds the store may be away before the run ends. Files are left alone where there are no `checkpoints`.
+    """
 
     def __init__(
-        self, store: Ledger, study: int, bench: Bench, plan: Plan, executor: Executor, progress: Progress, watch: Watch
+        self,
+        ledger: Ledger,
+        study: int,
+        bench: Bench,
+        plan: Plan,
+        executor: Executor,
+        progress: Progress,
+        watch: Watch,
+        *,
+        checkpoints: Checkpoints | None = None,
+        replan: Callable[[], Plan] | None = None,
+        store_timeout: float = STORE_TIMEOUT,
     ) -> None:
-        self._store = store
+        self._ledger = ledger
         self._study = study
         self._bench = bench
         self._plan = plan
         self._executor = executor
         self._progress = progress
         self._watch = watch
+        self._checkpoints = checkpoints
+        self._replan = replan
+        self._store_timeout = store_timeout
         self._waiting: deque[Ticket | Screening] = deque(plan.unfinished)
-        self._busy: dict[str, Ticket | Screening] = {}
+        self._busy: dict[str, Busy] = {}
+        self._gone: list[str] = []
+        self._judged = False
+        self._drained = False
+        self._idle = False
 
     def run(self) -> None:
         """Work until the plan has nothing more to give and every worker is idle."""
+        events: list[Event] = []
         while True:
-            events = self._executor.events(TICK) if self._busy else []
-            with self._store.writing(self._study) as writer:
-                actions = [self._hear(writer, event) for event in events]
-                actions += self._fill(writer)
+            events += self._listen()
+            before = dict(self._busy)
+            self._gone, self._judged, self._drained = [], False, False
+            try:
+                with self._ledger.writing(self._study) as writer:
+                    actions = self._round(writer, events)
+                self._idle = not self._busy
+                others = self._ledger.others() if self._idle else 0
+            except (StoreAway, Evicted) as error:
+                if self._replan is None:
+                    raise
+                self._busy = before
+                events = self._come_back(error, events)
+                continue
+            events = []
             for act in actions:
                 act()
+            self._tidy()
+            if others:
+                self._progress.last = f"waiting for {others} trials of other drivers"
             self._watch(self._progress)
-            if not self._busy and not self._waiting:
+            if self._idle and self._drained and not others:
                 return
+
+    def _listen(self) -> list[Event]:
+        if self._busy or not self._executor.workers:
+            return self._executor.events(TICK)
+        if self._idle:
+            time.sleep(IDLE)  # other drivers have what is left in hand
+        return []
+
+    def _round(self, writer: Writer, events: list[Event]) -> list[Action]:
+        self._plan.hear(writer.news)
+        self._adopt()
+        actions = [self._hear(writer, event) for event in events]
+        actions += self._overdue(writer)
+        self._release(writer)
+        actions += self._fill(writer)
+        # Filling may have told the schedule that no more trials will begin, which lets go of those that wait for them.
+        if self._release(writer):
+            actions += self._fill(writer)
+        return actions
+
+    def _adopt(self) -> None:
+        """Take in hand, or line up to, what dead drivers have left."""
+        if self._ledger.look_after():
+            known = {work.row for work in self._works() if isinstance(work, Ticket)}
+            mine = self._plan.orphans(self._ledger.driver)
+            self._waiting.extendleft(ticket for ticket in mine if ticket.row not in known)
+
+    def _works(self) -> list[Ticket | Screening]:
+        return [*(each.work for each in self._busy.values()), *self._waiting]
 
     def _fill(self, writer: Writer) -> list[Action]:
         """Give every idle worker something to do."""
@@ -110,12 +142,12 @@ class Loop:
         for worker in self._executor.workers:
             if worker in self._busy:
                 continue
-            work = self._waiting.popleft() if self._waiting else self._plan.take(writer)
+            work = self._next(writer)
             if work is None:
                 break
-            self._busy[worker] = work
+            self._busy[worker] = Busy(work)
             if isinstance(work, Ticket):
-                job = changed(work.job, device=self._executor.device)
+                job = changed(work.job, device=self._executor.device_of(worker))
                 writer.start(work.row, job.attempt, worker, job.device)
                 self._progress.running[job.trial] = 0
                 actions.append(partial(self._executor.submit, worker, job))
@@ -123,8 +155,17 @@ class Loop:
                 actions.append(partial(self._executor.submit, worker, work.job))
         return actions
 
+    def _next(self, writer: Writer) -> Ticket | Screening | None:
+        while self._waiting:
+            lined_up = self._waiting.popleft()
+            if isinstance(lined_up, Screening) or writer.claim(lined_up.row):
+                return lined_up
+        work = self._plan.take(writer)
+        self._drained = work is None
+        return work
+
     def _hear(self, writer: Writer, event: Event) -> Action:
-        work = self._busy[event.worker]
+        work = self._busy[event.worker].work
         if event.last:
             del self._busy[event.worker]
         if isinstance(work, Screening):
@@ -151,7 +192,9 @@ class Loop:
             without = [each.reason for each in scores if each.predictor == name and each.reason]
             if without:
                 self._progress.last = f"{name} gave no score to {len(without)} of {count} proposals: {without[0]}"
-        self._waiting.append(self._plan.screened(writer, screening, scores))
+        chosen = self._plan.screened(writer, screening, scores)
+        if chosen is not None:
+            self._waiting.append(chosen)
         return _nothing
 
     def _report(self, writer: Writer, worker: str, ticket: Ticket, report: Report) -> Action:
@@ -162,13 +205,59 @@ class Loop:
             self._progress.supernets[ticket.job.trial] = report.metrics
         if report.step not in ticket.job.pauses:
             return _nothing
-        verdict = self._plan.verdict(writer, ticket, report)
-        if verdict is Verdict.STOP:
+        if self._checkpoints is not None:
+            self._checkpoints.reached(ticket.job, report.step)
+        decided = self._plan.verdict(writer, ticket, report)
+        if decided is Verdict.CONTINUE:
+            return partial(self._executor.answer, worker, Verdict.CONTINUE)
+        del self._busy[worker]
+        if decided is Verdict.PAUSE:
+            writer.pause(ticket.row, ticket.job.attempt)
+            self._progress.running.pop(ticket.job.trial, None)
+            return partial(self._executor.answer, worker, Verdict.PAUSE)
+        self._cut(writer, ticket, decided, report.step)
+        return partial(self._executor.answer, worker, Verdict.STOP)
+
+    def _release(self, writer: Writer) -> bool:
+        """Carry out what is decided of paused trials; say whether anything was."""
+        released = self._plan.released(writer)
+        for ticket, decided in released:
+            if decided is Verdict.CONTINUE:
+                writer.release(ticket.row)
+                job = changed(ticket.job, attempt=ticket.job.attempt + 1)
+                self._waiting.append(Ticket(ticket.row, job, ticket.turn, ticket.lost, ticket.metrics))
+            else:
+                self._cut(writer, ticket, decided, None)
+        return bool(released)
+
+    def _cut(self, writer: Writer, ticket: Ticket, decided: Decided, step: int | None) -> None:
+        """End a trial because of a verdict, and begin the one that takes its place."""
+        name = self._bench.settings.schedule
+        after = "" if step is None else f" after epoch {step}"
+        reason = f"stopped by {name}{after}"
+        if isinstance(decided, Fork):
+            reason = f"{name} went on from trial {decided.source} instead, after epoch {decided.step}"
+        self._end(writer, ticket, State.STOPPED, self._bench.reported(ticket.metrics), reason)
+        if isinstance(decided, Fork):
+            self._waiting.append(self._plan.fork(writer, ticket, decided))
+            self._progress.total += 1
+
+    def _overdue(self, writer: Writer) -> list[Action]:
+        """Stop the trials that have had their time."""
+        limit, actions = self._bench.settings.trial_timeout, list[Action]()
+        for worker, busy in list(self._busy.items()):
+            ticket = busy.work
+            if limit is None or isinstance(ticket, Screening) or time.monotonic() - busy.began <= limit:
+                continue
             del self._busy[worker]
-            values = self._bench.reported(ticket.metrics)
-            reason = f"stopped by {self._bench.settings.schedule} after epoch {report.step}"
-            self._end(writer, ticket, State.STOPPED, values, reason)
-        return partial(self._answer, worker, ticket, verdict)
+            known = all(name in ticket.metrics for name in self._bench.figures)
+            values = self._bench.reported(ticket.metrics) if known else None
+            epoch = self._progress.running.get(ticket.job.trial, 0)
+            self._end(
+                writer, ticket, State.STOPPED, values, f"--trial-timeout of {limit:g} s was over at epoch {epoch}"
+            )
+            actions.append(partial(self._executor.cancel, worker))
+        return actions
 
     def _complete(self, writer: Writer, ticket: Ticket, outcome: Outcome) -> Action:
         for left in outcome.artifacts.values():
@@ -177,10 +266,11 @@ class Loop:
                 return self._problem(writer, ticket, Problem(State.FAILED, reason))
         if outcome.found:
             self._plan.found(writer, ticket, outcome.found)
-        self._end(writer, ticket, State.COMPLETED, outcome.values)
-        for kind, left in outcome.artifacts.items():
+        lasting = {kind: left for kind, left in outcome.artifacts.items() if kind != KIND}
+        self._end(writer, ticket, State.COMPLETED, outcome.values, left=outcome.artifacts.get(KIND))
+        for kind, left in lasting.items():
             writer.artifact(ticket.row, kind, left.path, left.sha256, left.size)
-        return partial(_forget_checkpoint, ticket)
+        return _nothing
 
     def _problem(self, writer: Writer, ticket: Ticket, problem: Problem) -> Action:
         if problem.state is State.STALE and ticket.lost + 1 < ATTEMPTS:
@@ -193,7 +283,7 @@ class Loop:
         reason = f"{problem.reason} ({ATTEMPTS} times)" if lost else problem.reason
         self._end(writer, ticket, state, None, reason, problem.traceback or problem.reason)
         self._progress.last = f"trial {ticket.job.trial} {state}: {reason}"
-        return partial(_forget_checkpoint, ticket)
+        return _nothing
 
     def _end(
         self,
@@ -203,23 +293,71 @@ class Loop:
         values: dict[str, float] | None,
         reason: str | None = None,
         error: str | None = None,
+        left: Artifact | None = None,
     ) -> None:
         writer.end(ticket.row, ticket.job.attempt, state, values=values, reason=reason, error=error)
         self._plan.ended(writer, ticket, state, values)
+        if self._checkpoints is not None:
+            self._gone += self._checkpoints.ended(writer, ticket.row, ticket.job, values, left)
+        self._judged |= ticket.job.retain
         if ticket.job.method is None:
             self._progress.note(ticket.job.trial, state, values)
         else:
             self._progress.supernet_ended(ticket.job.trial)
 
-    def _answer(self, worker: str, ticket: Ticket, verdict: Verdict) -> None:
-        self._executor.answer(worker, verdict)
-        if verdict is Verdict.STOP:
-            _forget_checkpoint(ticket)
+    def _tidy(self) -> None:
+        """Delete the checkpoints of which the store knows that nobody needs them."""
+        if self._checkpoints is None:
+            return
+        if self._judged:
+            self._gone += self._checkpoints.superfluous(self._plan.living(), self._plan.pauses)
+        self._checkpoints.delete(self._gone)
 
+    def _come_back(self, error: Exception, events: list[Event]) -> list[Event]:
+        """Wait for the store and make the plan anew; return what the workers have said meanwhile.
 
-def _forget_checkpoint(ticket: Ticket) -> None:
-    """Delete the checkpoint of a trial whose end is in the store."""
-    (ticket.job.folder / CHECKPOINT).unlink(missing_ok=True)
+        Raises StoreError when the store is away for too long.
+        """
+        deadline = time.monotonic() + self._store_timeout
+        if isinstance(error, StoreAway):
+            self._progress.say(f"{error}; the search waits up to {self._store_timeout:g} s for it, and trials go on")
+        while True:
+            try:
+                self._rejoin(lost=isinstance(error, Evicted))
+                break
+            except Evicted as evicted:
+                error = evicted
+            except StoreAway as away:
+                if time.monotonic() > deadline:
+                    raise StoreError(
+                        f"{away}; that was so for {self._store_timeout:g} s (--store-timeout), so the trials are "
+                        "stopped and their checkpoints kept: `nas resume` goes on"
+                    ) from None
+                if any(not isinstance(each.work, Screening) for each in self._busy.values()):
+                    events = events + self._executor.events(TICK)
+                else:
+                    time.sleep(TICK)
+                self._watch(self._progress)
+        self._progress.say("the store is back, and the search goes on")
+        return [event for event in events if event.worker in self._busy]
+
+    def _rejoin(self, *, lost: bool) -> None:
+        """Make the plan anew, and keep of what the workers do only what is still this driver's."""
+        assert self._replan is not None
+        if lost:
+            self._ledger.rejoin()
+        self._plan = self._replan()
+        mine = {ticket.row: ticket for ticket in self._plan.unfinished}
+        for worker, busy in list(self._busy.items()):
+            work = busy.work
+            known = mine.get(work.row) if isinstance(work, Ticket) else None
+            if isinstance(work, Ticket) and known is not None and known.job.attempt == work.job.attempt + 1:
+                del mine[work.row]
+                self._progress.running[work.job.trial] = 0
+            else:
+                del self._busy[worker]
+                self._executor.cancel(worker)
+        self._waiting = deque(mine.values())
 
 
 def _nothing() -> None:

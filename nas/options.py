@@ -11,6 +11,25 @@ NO_SUCCESS = 3
 SQLITE = "sqlite:///nas.db"
 
 StoreUrl = Annotated[str, typer.Option("--store", envvar="NAS_STORE", help="Where studies are kept.", metavar="URL")]
+CLUSTERS = "Clusters"
+
+StoreTimeout = Annotated[
+    float,
+    typer.Option(
+        help="Seconds that the store may be away before the trials are stopped.",
+        metavar="SECONDS",
+        rich_help_panel=CLUSTERS,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="NAS_RAY_ADDRESS",
+        help="A Ray cluster to work on: auto, or HOST:PORT of its head.",
+        metavar="ADDRESS",
+        rich_help_panel=CLUSTERS,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 

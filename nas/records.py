@@ -60,6 +60,7 @@ def trial_record(study: Study, row: TrialRow) -> dict[str, Any]:
         "state": str(row.state),
         "reason": row.reason,
         "parent": row.parent,
+        "forked_at": row.forked_at,
         "seed": row.seed,
         "identity": row.identity,
         "values": row.values,
@@ -69,6 +70,7 @@ def trial_record(study: Study, row: TrialRow) -> dict[str, Any]:
         "unmeasured": {each.column: each.reason for each in measured if each.value is None},
         "metrics": {name: dict(points) for name, points in queries.curves(study.store, row.id).items()},
         "artifacts": queries.artifacts(study.store, row.id),
+        "schedule": study.schedule(row.number)[0].to_json()["segments"] if row.forked_at is not None else None,
         "attempts": attempts,
     }
 

@@ -24,17 +24,32 @@ class Settings:
     strategy: str = "tpe"
     strategy_options: dict[str, Any] = field(default_factory=dict)
     schedule: str = "none"
+    schedule_options: dict[str, Any] = field(default_factory=dict)
     screen: str | None = None
     only: tuple[str, ...] = ()
     trials: int = 100
     epochs: int = 8
     seed: int = 0
     split_seed: int = 0
+    pbt_architecture: bool = False
+    replay: dict[str, Any] | None = None
+    trial_timeout: float | None = None
+    keep_checkpoints: int = 0
+    storage: str | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("trials", "epochs"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"--{name} {getattr(self, name)} is not allowed: it must be at least 1")
+        if self.trial_timeout is not None and not self.trial_timeout > 0:
+            raise SettingsError(f"--trial-timeout {self.trial_timeout:g} is not allowed: give seconds above 0")
+        if self.keep_checkpoints < 0:
+            raise SettingsError(f"--keep-checkpoints {self.keep_checkpoints} is not allowed: it must be at least 0")
+        for name, share in (("cpus", self.cpus_per_trial), ("gpus", self.gpus_per_trial)):
+            if share is not None and not (share > 0 if name == "cpus" else share >= 0):
+                raise SettingsError(f"--{name}-per-trial {share:g} is not allowed: give a share above 0, as 0.5")
         if not self.objectives:
             raise SettingsError("a search needs at least one --objective, for instance accuracy")
         if len(set(self.objectives)) < len(self.objectives):

@@ -16,12 +16,13 @@ from typing import Any
 
 from nas.checking import check
 from nas.execution.simulated import CLOCK, Seconds, VirtualWorkers
-from nas.loop import Loop, Progress
+from nas.loop import Loop
 from nas.objectives import objective
 from nas.plans import Bench
 from nas.plans.search import Search
+from nas.progress import Progress
 from nas.settings import Settings, SettingsError
-from nas.store import State
+from nas.store import News, State
 from nas.tasks import Lookup, find_lookup
 from search_spaces.decisions import Architecture
 from search_spaces.space import find_space
@@ -81,6 +82,8 @@ class Memory:
 
     def __init__(self, executor: VirtualWorkers) -> None:
         self.trials: list[Kept] = []
+        self.news: tuple[News, ...] = ()
+        self.driver: int | None = None
         self._executor = executor
 
     @contextmanager
@@ -98,9 +101,31 @@ class Memory:
         kind: str = "search",
         repeat: int = 0,
         parent: int | None = None,
+        forked_at: int | None = None,
     ) -> int:
         self.trials.append(Kept(architecture))
         return number
+
+    def look_after(self) -> int:
+        return 0
+
+    def others(self) -> int:
+        return 0
+
+    def rejoin(self) -> None:
+        raise AssertionError("a simulation has one driver")
+
+    def claim(self, trial: int) -> bool:
+        return True
+
+    def pause(self, trial: int, attempt: int) -> None:
+        self.trials[trial].state = State.PAUSED
+
+    def release(self, trial: int) -> None:
+        self.trials[trial].state = State.WAITING
+
+    def drop_artifact(self, trial: int, kind: str) -> None:
+        """No trial leaves files."""
 
     def start(self, trial: int, attempt: int, worker: str, device: str) -> None:
         self.trials[trial].state = State.RUNNING

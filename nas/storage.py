@@ -165,6 +165,11 @@ def check_storage(uri: str) -> None:
             raise StorageError(f"--storage {storage.uri} does not delete what was written: name another place")
 
 
+def below(uri: str, name: str) -> str:
+    """Return the URI of a folder in a storage."""
+    return f"{uri.rstrip('/')}/{name}"
+
+
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with open(path, "rb") as handle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterator
 from contextlib import closing
@@ -14,21 +15,28 @@ from typing import TYPE_CHECKING, Any
 from nas import pareto
 from nas.checking import check as check
 from nas.checking import check_executor, usual_epochs
+from nas.checkpoints import KIND as CHECKPOINT
+from nas.checkpoints import Checkpoints
 from nas.execution import Executor
 from nas.execution.simulated import CLOCK, Seconds, VirtualWorkers
-from nas.loop import Loop, Progress, Watch
+from nas.loop import STORE_TIMEOUT, Loop
 from nas.objectives import Objective, objective
 from nas.plans import Bench
 from nas.plans.confirm import Confirm
 from nas.plans.search import Search
+from nas.progress import Progress, Watch
 from nas.settings import Settings, SettingsError
+from nas.storage import StudyFiles, below
 from nas.store import State, Store, StoreError, queries
 from nas.store.queries import Page, Spread, TrialRow
 from nas.tasks import TaskError, find_content, find_lookup, looked_up
+from nas.tuned import Step, Tuned, lineage, steps
 from search_spaces.space import Space, find_space
 
 if TYPE_CHECKING:
     import pandas
+
+    from nas.store.driving import Seat
 
 
 class Study:
@@ -84,13 +92,20 @@ class Study:
                 writer.settings(self.row.settings | {"trials": trials})
             self.settings = replace(self.settings, trials=trials)
 
-    def run(self, executor: Executor, watch: Watch = lambda progress: None, *, content: str | None = None) -> Progress:
+    def run(
+        self,
+        executor: Executor,
+        watch: Watch = lambda progress: None,
+        *,
+        content: str | None = None,
+        store_timeout: float = STORE_TIMEOUT,
+    ) -> Progress:
         """Search until the study has its trials; goes on where an earlier run ended, however it ended.
 
         `content` stands for the task's data in the trials' keys; it is read from the task unless given.
         Raises StoreError while another process runs the study, or when its space has changed since.
         """
-        with closing(executor), self.store.driving(self.name):
+        with closing(executor), self.store.driving(self.name) as seat:
             if self.row.settings.get("tree") != self.space.describe()["tree"]:
                 raise StoreError(
                     f"space {self.settings.space!r} is not the one that study {self.name!r} began with: "
@@ -99,11 +114,26 @@ class Study:
             if isinstance(executor, VirtualWorkers):
                 self._set_clock(executor)
             bench = self._bench(content)
-            plan = Search(bench, self.space)
-            plan.replay(self.store, self.row.id)
-            progress = self._progress(self.settings.trials)
-            Loop(self.store, self.row.id, bench, plan, executor, progress, watch).run()
-            if progress.done < self.settings.trials:
+            progress = Progress(self.settings.trials, self.objectives)
+
+            def replan() -> Search:
+                return self._plan(seat, bench, progress)
+
+            plan = replan()
+            progress.already = progress.done
+            Loop(
+                seat,
+                self.row.id,
+                bench,
+                plan,
+                executor,
+                progress,
+                watch,
+                checkpoints=self._checkpoints(plan),
+                replan=replan,
+                store_timeout=store_timeout,
+            ).run()
+            if progress.done < progress.total:
                 progress.last = plan.exhausted or f"strategy {self.settings.strategy} has nothing more to propose"
         self.row = queries.study(self.store, self.name)
         return progress
@@ -116,7 +146,7 @@ class Study:
         Raises TaskError for a study whose results were looked up.
         """
         self.require_training("confirm")
-        with closing(executor), self.store.driving(self.name):
+        with closing(executor), self.store.driving(self.name, "confirm") as seat:
             leaders = self.leaders(top)
             if not leaders:
                 raise StoreError(
@@ -124,7 +154,9 @@ class Study:
                 )
             bench = self._bench(None)
             plan = Confirm(self.store, self.row.id, bench, leaders, repeats)
-            Loop(self.store, self.row.id, bench, plan, executor, Progress(plan.total, self.objectives), watch).run()
+            progress = Progress(plan.total, self.objectives)
+            kept = Checkpoints(self.files, 0, self.objectives)
+            Loop(seat, self.row.id, bench, plan, executor, progress, watch, checkpoints=kept).run()
         return leaders
 
     def trials(self, page: Page | None = None) -> list[TrialRow]:
@@ -202,11 +234,24 @@ class Study:
             space_name=self.settings.space,
             task_name=self.settings.task,
             split_seed=self.settings.split_seed,
-            weights=self.store.folder(self.name) / weights,
+            weights=self.files.fetch(weights),
             output=folder,
             facts=facts,
         )
         return folder
+
+    def schedule(self, number: int) -> tuple[Tuned, list[Step]]:
+        """Return how a trial was trained, and what changed when; of one that was never forked a single segment.
+
+        Raises StoreError, and TunedError where its training is not among the decisions.
+        """
+        chain = lineage(self.trial(number), self.trial)
+        return Tuned.of(self.settings.space, self.settings.epochs, chain), steps(self.space, chain)
+
+    def export_schedule(self, number: int, output: str | Path) -> None:
+        """Write how a trial was trained as JSON; raises StoreError and TunedError."""
+        tuned, _ = self.schedule(number)
+        Path(output).write_text(json.dumps(tuned.to_json(), indent=2) + "\n", encoding="utf-8")
 
     def require_training(self, command: str) -> None:
         """Raise TaskError, naming the command that asks, where the study's results were looked up."""
@@ -236,20 +281,38 @@ class Study:
             content = find_content(self.settings.task, self.settings.split_seed)
         return Bench(self.settings, content, self.store.folder(self.name))
 
-    def _progress(self, total: int) -> Progress:
-        progress = Progress(total, self.objectives)
-        for row in self.trials():
-            if row.state.ended:
-                progress.note(row.number, row.state, row.values)
-        progress.already = progress.done
-        return progress
+    @property
+    def files(self) -> StudyFiles:
+        """The study's files, wherever they lie."""
+        folder, storage = self.store.folder(self.name), self.settings.storage
+        return StudyFiles(folder, None if storage is None else below(storage, self.name))
+
+    def _plan(self, seat: Seat, bench: Bench, progress: Progress) -> Search:
+        """Make the plan as the store has it, with the progress; nobody else writes to the study meanwhile."""
+        progress.reset()
+        plan = Search(bench, self.space)
+        seat.forget()
+        with seat.writing(self.row.id):
+            plan.replay(self.store, self.row.id, seat.driver, progress.note)
+        progress.total = self.settings.trials + plan.forks
+        return plan
+
+    def _checkpoints(self, plan: Search) -> Checkpoints:
+        made = Checkpoints(self.files, self.settings.keep_checkpoints, self.objectives)
+        folders = {f"{number:05d}" for number in plan.retaining}
+        made.restore(queries.artifacts_of(self.store, self.row.id, CHECKPOINT), folders)
+        return made
 
 
 def executor_of(
-    study: Study, kind: str = "auto", workers: int | None = None, seconds: Seconds | None = None
+    study: Study,
+    kind: str = "auto",
+    workers: int | None = None,
+    seconds: Seconds | None = None,
+    address: str | None = None,
 ) -> Executor:
     """Return the executor for a study: of virtual workers, as it began with, where results are looked up."""
-    check_executor(study.settings.task, kind, workers, seconds)
+    check_executor(study.settings.task, kind, workers, seconds, address)
     lookup = find_lookup(study.settings.task)
     if lookup is not None:
         begun = study.row.settings.get("simulation", {})

@@ -17,7 +17,7 @@ from nas import catalog
 from nas.doctor import Finding
 from nas.drawing.layout import limits
 from nas.drawing.terminal import Line, draw
-from nas.loop import Progress
+from nas.progress import Progress
 from nas.records import comparison_records
 from nas.store import State, Store, queries
 from nas.store.queries import Spread, StudyRow, TrialRow
@@ -60,6 +60,7 @@ def print_result(study: Study, progress: Progress) -> None:
     counts = ", ".join(f"{count} {state.lower()}" for state, count in sorted(progress.counts.items()))
     print_leaders(study, study.front(), "Pareto front" if len(study.objectives) > 1 else "Best")
     print_supernets(study)
+    print_schedule(study, study.leaders(1))
     console.print(f"{progress.done} trials ({counts or 'none ended'}) in {duration(progress.seconds)}")
     if progress.last:
         console.print(progress.last, style="yellow", markup=False)
@@ -153,11 +154,31 @@ def print_study(study: Study) -> None:
     )
     counts = ", ".join(f"{count} {state.lower()}" for state, count in sorted(study.row.counts.items()))
     console.print(f"trials {study.row.ended}/{s.trials}: {counts or 'none yet'}")
-    print_leaders(study, study.front(), "Pareto front" if len(s.objectives) > 1 else "Best")
+    front = study.front()
+    print_leaders(study, front, "Pareto front" if len(s.objectives) > 1 else "Best")
     print_supernets(study)
+    print_schedule(study, front[:1])
     bad = queries.Page(states=(State.FAILED, State.INFEASIBLE), sort="number", descending=True, limit=3)
     for row in study.trials(bad):
         console.print(f"trial {row.number} {row.state}: {row.reason}", style="yellow", markup=False)
+
+
+def print_schedule(study: Study, leaders: list[TrialRow]) -> None:
+    """Print the schedule that came of population based training: what the best trial was trained with, and when."""
+    for row in leaders:
+        if row.forked_at is None:
+            continue
+        _, changes = study.schedule(row.number)
+        table = Table(title=f"Schedule of trial {row.number}", title_justify="left")
+        for column in ("from epoch", "trial", "changed"):
+            table.add_column(column, justify="right" if column != "changed" else "left")
+        for each in changes:
+            told = [f"{c.path} {_decided(c.before)} → {_decided(c.after)}" for c in each.changes]
+            table.add_row(str(each.begin), str(each.trial), escape("\n".join(told) or "as it was drawn"))
+        console.print(table)
+        console.print(
+            f"          nas export {study.name} --trial {row.number} --schedule --output schedule.json", markup=False
+        )
 
 
 def print_supernets(study: Study, most: int = 5) -> None:
@@ -184,6 +205,8 @@ def print_trial(study: Study, row: TrialRow) -> None:
     took = f" in {duration(row.ended - row.created)}" if row.ended is not None else ""
     origin = f", a fresh training of trial {row.parent}" if row.kind == "confirm" else ""
     origin += ", a supernet" if row.kind == "supernet" else ""
+    if row.forked_at is not None:
+        origin += f", from trial {row.parent} after epoch {row.forked_at}"
     console.print(f"trial {row.number} of {study.name}{origin}: {row.state}{took}, seed {row.seed}", markup=False)
     if row.reason:
         console.print(row.reason, style="yellow", markup=False)
@@ -193,6 +216,7 @@ def print_trial(study: Study, row: TrialRow) -> None:
         more = f"   confirmed {_spread(name, confirmed[name])}" if name in confirmed else ""
         console.print(f"  {name:<10} {figure(name, value)}{more}")
     _print_measured(study, row)
+    print_schedule(study, [row])
     if row.architecture:
         _print_decisions(study, row)
     for name, points in queries.curves(study.store, row.id).items():

@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas.loop import Progress, Watch
 from nas.plans.search import strategy_of
+from nas.progress import Progress, Watch
 from nas.store import State
 from nas.strategies import Finder
 from nas.study import Study
@@ -76,9 +76,13 @@ class Lines(Generic[Seen]):
 
     def __init__(self, line: Callable[[Seen], str]) -> None:
         self._line = line
+        self._said = 0
         self._due = time.monotonic() + PLAIN_EVERY
 
     def __call__(self, progress: Seen) -> None:
+        for line in getattr(progress, "said", ())[self._said :]:
+            print(line, file=sys.stderr, flush=True)
+            self._said += 1
         ended = progress.done >= progress.total
         if time.monotonic() < self._due and not ended:
             return

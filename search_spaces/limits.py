@@ -18,13 +18,38 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from search_spaces.decisions import Choice, DecisionError, Domain, Integer, Real, Repeat, Scalar, Struct
+from search_spaces.decisions import Choice, DecisionError, Domain, Integer, Real, Repeat, Scalar, Struct, trace_of
 from search_spaces.space import Space
 
 
 def limited(space: Space, limits: Sequence[str]) -> Space:
     """Return the part of a space that `PATH=VALUES` texts leave; raises DecisionError naming what is wrong."""
     return replace(space, tree=_Walk(limits).struct("", space.tree)) if limits else space
+
+
+def held(space: Space, name: str, value: Any) -> Space:
+    """Return the part of a space in which one field of its tree has one value alone.
+
+    Raises DecisionError where the field may not have that value.
+    """
+    field = space.tree.fields[name]
+    trace_of(Struct(**{name: field}), {name: value})
+    return replace(space, tree=Struct(**dict(space.tree.fields) | {name: _held(field, value)}))
+
+
+def _held(node: Domain, value: Any) -> Domain:
+    if isinstance(node, Struct):
+        return Struct(**{name: _held(field, value[name]) for name, field in node.fields.items()})
+    if isinstance(node, Repeat):
+        raise DecisionError("a list of decisions cannot be held to one value")
+    if isinstance(node, Choice):
+        option = next(iter(value)) if isinstance(value, dict) else value
+        sole = copy(node)
+        sole.options = (option,)
+        inner = {option: _held(node.inner[option], value[option])} if option in node.inner else {}
+        sole.inner = MappingProxyType(inner)
+        return sole
+    return replace(node, low=value, high=value)
 
 
 class _Walk:

@@ -9,11 +9,13 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from nas.job import Found, Job, Method, Report, Scored, ScoreJob
+from nas.job import Found, Job, Method, Origin, Report, Scored, ScoreJob, Segment
 from nas.objectives import Constraint, objective
-from nas.schedules import Verdict
+from nas.schedules import Decided, Fork
 from nas.settings import Settings
-from nas.store import State, Writer
+from nas.storage import below
+from nas.store import News, State, Writer
+from nas.store.queries import TrialRow
 from nas.strategies import Proposal
 from search_spaces.decisions import Architecture, identity
 
@@ -42,15 +44,31 @@ class Plan(Protocol):
     """What a run works through. Whatever it decides it writes to the store first."""
 
     unfinished: list[Ticket]
+    pauses: frozenset[int]
 
     def take(self, writer: Writer) -> Ticket | Screening | None:
         """Give the next piece of work; None when all is given out."""
 
-    def screened(self, writer: Writer, screening: Screening, scores: list[Scored]) -> Ticket:
-        """Make the trial that a screening chose."""
+    def screened(self, writer: Writer, screening: Screening, scores: list[Scored]) -> Ticket | None:
+        """Make the trial that a screening chose; None when there is nothing to choose any more."""
 
-    def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Verdict:
+    def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Decided:
         """Judge a trial that waits at a pause."""
+
+    def released(self, writer: Writer) -> list[tuple[Ticket, Decided]]:
+        """Say what paused trials do next, as far as it is decided since the last time."""
+
+    def fork(self, writer: Writer, ticket: Ticket, fork: Fork) -> Ticket:
+        """Make the trial that takes the place of one which a verdict ended."""
+
+    def hear(self, news: Sequence[News]) -> None:
+        """Learn what other drivers of the study did."""
+
+    def orphans(self, driver: int | None) -> list[Ticket]:
+        """Return the trials that are in nobody's hands, or in this driver's."""
+
+    def living(self) -> list[TrialRow]:
+        """Return all trials that have not ended, whoever has them in hand."""
 
     def ended(self, writer: Writer, ticket: Ticket, state: State, values: Mapping[str, float] | None) -> None:
         """Learn how a trial ended."""
@@ -67,9 +85,12 @@ class Bench:
         self.objectives = [objective(each) for each in settings.objectives]
         self.constraints = tuple(Constraint.parse(text) for text in settings.constraints)
         self.folder = folder
+        self.storage = settings.storage and below(settings.storage, folder.name)
+        replayed = settings.replay["segments"] if settings.replay else ()
+        self._segments = tuple(Segment(each["begin"], each["training"]) for each in replayed)
         self._content = content
 
-    def key(self, architecture: Architecture, repeat: int = 0) -> str:
+    def key(self, architecture: Architecture, repeat: int | str = 0) -> str:
         """Return the SHA-256 that names the work: identity, task content, budget and repeat number."""
         parts = (identity(architecture), self._content, str(self.settings.epochs), str(repeat))
         return sha256("|".join(parts).encode()).hexdigest()
@@ -77,6 +98,10 @@ class Bench:
     def seed(self, number: int) -> int:
         """Return the seed of a trial, from the study's seed and the trial's number."""
         return Random(f"{self.settings.seed}/trial/{number}").getrandbits(31)
+
+    def place(self, number: int) -> Path:
+        """Return the folder of a trial's files."""
+        return self.folder / f"{number:05d}"
 
     def job(
         self,
@@ -86,6 +111,9 @@ class Bench:
         attempt: int = 1,
         pauses: frozenset[int] = frozenset(),
         method: Method | None = None,
+        *,
+        origin: Origin | None = None,
+        retain: bool = False,
     ) -> Job:
         """Return the job of a trial."""
         return Job(
@@ -100,10 +128,19 @@ class Bench:
             objectives=self.settings.objectives,
             constraints=self.constraints,
             pauses=frozenset() if method else pauses,
-            folder=self.folder / f"{number:05d}",
+            folder=self.place(number),
             only=self.settings.only,
             method=method,
+            origin=origin,
+            segments=self._segments,
+            retain=retain,
+            storage=self.storage,
         )
+
+    @property
+    def figures(self) -> list[str]:
+        """The metrics that the objectives' values are read from."""
+        return [each.metric or each.name for each in self.objectives]
 
     def losses(self, values: Mapping[str, float]) -> list[float]:
         """Return the objectives' values, all as something to minimise."""

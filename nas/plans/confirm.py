@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from nas.job import Found, Report, Scored
 from nas.plans import Bench, Screening, Ticket
-from nas.schedules import Verdict
-from nas.store import State, Store, Writer, queries
+from nas.schedules import Decided, Fork, Verdict
+from nas.store import News, State, Store, Writer, queries
 from nas.store.queries import TrialRow
 
 
@@ -20,6 +20,7 @@ class Confirm:
 
     def __init__(self, store: Store, study: int, bench: Bench, leaders: Sequence[TrialRow], repeats: int) -> None:
         self._bench = bench
+        self.pauses = frozenset[int]()
         rows = queries.trials(store, study, queries.Page(kind=None))
         self._number = max(row.number for row in rows) + 1
         there = {(row.parent, row.repeat) for row in rows if row.kind == "confirm"}
@@ -46,8 +47,23 @@ class Confirm:
     def screened(self, writer: Writer, screening: Screening, scores: list[Scored]) -> Ticket:
         raise AssertionError("a confirmation screens nothing")
 
-    def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Verdict:
+    def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Decided:
         return Verdict.CONTINUE
+
+    def released(self, writer: Writer) -> list[tuple[Ticket, Decided]]:
+        return []
+
+    def fork(self, writer: Writer, ticket: Ticket, fork: Fork) -> Ticket:
+        raise AssertionError("a confirmation forks nothing")
+
+    def hear(self, news: Sequence[News]) -> None:
+        """A confirmation is the only run of its study."""
+
+    def orphans(self, driver: int | None) -> list[Ticket]:
+        return []
+
+    def living(self) -> list[TrialRow]:
+        return []
 
     def ended(self, writer: Writer, ticket: Ticket, state: State, values: Mapping[str, float] | None) -> None:
         """Nothing learns from a confirmation."""

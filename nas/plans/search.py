@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
-from nas.job import Found, Method, Report, Scored, ScoreJob
+from nas.job import Found, Job, Method, Origin, Report, Scored, ScoreJob
 from nas.plans import Bench, Screening, Ticket
-from nas.schedules import Verdict, make_schedule
+from nas.schedules import Decided, Fork, Verdict, make_schedule
 from nas.settings import Screen, Settings
-from nas.store import State, Store, Writer, queries
+from nas.store import News, State, Store, Writer, queries
+from nas.store.queries import TrialRow
 from nas.strategies import Chooser, Finder, Measured, Proposal, Strategy, make_strategy
 from nas.strategies.predictor_guided import guided
 from search_spaces.decisions import Architecture, identity
-from search_spaces.limits import limited
+from search_spaces.limits import held, limited
 from search_spaces.space import Space
 
 DUPLICATES = 200
 SUPERNETS = 3
 TURNS = 4096
+TRAINING = "training"
+
+Note = Callable[[int, State, "dict[str, float] | None"], None]
 
 
 @dataclass(frozen=True)
@@ -31,9 +37,15 @@ class Judged:
     feasible: bool
 
 
+def part_of(settings: Settings, space: Space) -> Space:
+    """Return the part of a space that a study explores: its limits, and no training where that is replayed."""
+    part = limited(space, settings.only)
+    return part if settings.replay is None else held(part, TRAINING, settings.replay["segments"][0][TRAINING])
+
+
 def strategy_of(settings: Settings, space: Space) -> Strategy:
     """Make the strategy that settings name for their part of a space, with a screening where one is asked for."""
-    part = limited(space, settings.only)
+    part = part_of(settings, space)
     made = make_strategy(settings.strategy, part, len(settings.objectives), settings.seed, settings.strategy_options)
     if settings.screen is None:
         return made
@@ -43,42 +55,61 @@ def strategy_of(settings: Settings, space: Space) -> Strategy:
 
 
 class Search:
-    """Asks a strategy for new architectures until the study has its trials."""
+    """Asks a strategy for new architectures until the study has its trials, and a schedule which of them go on.
+
+    What it decides is an event in the store, and it is brought to where a study stands by following the events: all
+    of them at the start, and those of other drivers as they come. Trials are known by their numbers, proposals by
+    their turns; a trial that no strategy proposed, a fork or a replayed network, has a turn below 0.
+    """
 
     def __init__(self, bench: Bench, space: Space) -> None:
         settings = bench.settings
         self._bench = bench
         self._strategy = strategy_of(settings, space)
         self._chooser = self._strategy if isinstance(self._strategy, Chooser) else None
-        self._schedule = make_schedule(settings.schedule, settings.epochs)
-        self._seen: dict[str, Judged | None] = {}
+        self._schedule = make_schedule(
+            settings.schedule, settings.epochs, space, settings.seed, settings.schedule_options
+        )
+        self._seen: dict[str, Judged | int] = {}
         self._keys: dict[int, str] = {}
         self._numbers: dict[int, int] = {}
-        self._verdicts: set[tuple[int, int]] = set()
-        self._made = 0
+        self._turns: dict[int, int] = {}
+        self._verdicts: dict[int, set[int]] = {}
+        self._paused: dict[int, Ticket | TrialRow] = {}
+        self._pending: dict[int, Decided] = {}
+        self._decided: set[int] = set()
+        self._began: dict[int, tuple[Architecture, int]] = {}
+        self._methods: dict[int, Method] = {}
+        self._made = self._screenings = 0
         self._supernets = self._barren = 0
         self._takes = 0
         self._number = 0
+        self._closed = False
+        self.forks = 0
+        self._store: Store | None = None
+        self._study = 0
         self.exhausted = ""
+        self.pauses = self._schedule.pauses
         self.unfinished: list[Ticket] = []
 
     def take(self, writer: Writer) -> Ticket | Screening | None:
-        if self._made + self._supernets >= self._bench.settings.trials or self.exhausted:
-            return None
-        chooser = self._chooser
+        settings, chooser = self._bench.settings, self._chooser
+        if self._made + self._screenings + self._supernets >= settings.trials or self.exhausted:
+            return self._close(writer)
+        if settings.replay is not None and not self._made:
+            architecture = {"network": settings.replay["network"], TRAINING: settings.replay["segments"][0][TRAINING]}
+            return self._add(writer, Proposal(-1 - self._number, architecture))
         proposals = self._propose(writer, chooser.count(self._takes * TURNS) if chooser else 1)
         if not proposals:
-            return None
-        if proposals[0].method:
-            self._supernets += 1
-        else:
-            self._made += 1
+            return self._close(writer) if self.exhausted else None
         self._takes += 1
         if chooser is None or len(proposals) == 1:
             return self._add(writer, proposals[0])
         if not chooser.predictors:
             return self._choose(writer, chooser, proposals, [{}] * len(proposals))
-        settings = self._bench.settings
+        self._screenings += 1
+        if self._store is not None and self._store.shared:
+            writer.event("taken", {"take": self._takes - 1})
         job = ScoreJob(
             predictors=chooser.predictors,
             architectures=tuple(proposal.architecture for proposal in proposals),
@@ -90,8 +121,9 @@ class Search:
         )
         return Screening(job, proposals)
 
-    def screened(self, writer: Writer, screening: Screening, scores: list[Scored]) -> Ticket:
+    def screened(self, writer: Writer, screening: Screening, scores: list[Scored]) -> Ticket | None:
         assert self._chooser is not None
+        self._screenings -= 1
         pairs = product(screening.proposals, screening.job.predictors)
         for (proposal, _), score in zip(pairs, scores, strict=True):
             for column, value in () if score.passing else score.values.items():
@@ -104,19 +136,42 @@ class Search:
         ]
         return self._choose(writer, self._chooser, screening.proposals, measured)
 
-    def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Verdict:
-        if (ticket.row, report.step) in self._verdicts:
+    def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Decided:
+        if report.step in self._verdicts.get(ticket.row, ()):
             return Verdict.CONTINUE
-        self._verdicts.add((ticket.row, report.step))
-        verdict = self._schedule.judge(report.step, self._bench.losses(self._bench.reported(ticket.metrics)))
-        writer.event("verdict", {"step": report.step, "verdict": verdict}, ticket.row)
-        return verdict
+        number, losses = ticket.job.trial, self._bench.losses(self._bench.reported(ticket.metrics))
+        decided = self._judge(ticket.row, number, report.step, losses)
+        kept = [each if math.isfinite(each) else str(each) for each in losses]
+        writer.event("verdict", {"step": report.step, "verdict": _named(decided), "losses": kept}, ticket.row)
+        if decided is Verdict.PAUSE:
+            self._paused[number] = ticket
+        return decided
+
+    def released(self, writer: Writer) -> list[tuple[Ticket, Decided]]:
+        decisions, self._pending = self._pending, {}
+        given = []
+        for number, decided in decisions.items():
+            known = self._paused[number]
+            ticket = self._woken(known) if isinstance(known, TrialRow) else known
+            writer.event("released", {"verdict": _named(decided)}, ticket.row)
+            self._let_go(number, decided)
+            given.append((ticket, decided))
+        return given
+
+    def fork(self, writer: Writer, ticket: Ticket, fork: Fork) -> Ticket:
+        number, architecture = self._number, fork.architecture
+        seed, key = self._bench.seed(number), self._bench.key(architecture, f"fork {number}")
+        row = writer.add_trial(
+            number, architecture, identity(architecture), key, seed, parent=fork.source, forked_at=fork.step
+        )
+        told = {"source": fork.source, "step": fork.step, "replaced": ticket.job.trial}
+        writer.event("forked", told, row)
+        self._forked(number, seed, fork, ticket.job.trial)
+        return Ticket(row, self._job(number, architecture, seed, fork=fork), -1 - number)
 
     def ended(self, writer: Writer, ticket: Ticket, state: State, values: Mapping[str, float] | None) -> None:
         writer.event("told", {"turn": ticket.turn}, ticket.row)
-        if ticket.job.method:
-            self._supernet_ended(state)
-        self._learn(ticket.turn, ticket.row, state, values)
+        self._end(ticket.turn, ticket.row, ticket.job.trial, state, values, supernet=ticket.job.method is not None)
 
     def found(self, writer: Writer, ticket: Ticket, found: Sequence[Found]) -> None:
         architectures = [each.architecture for each in found]
@@ -127,6 +182,48 @@ class Search:
                 writer.score(identity(each.architecture), ticket.job.method.name, each.accuracy, 0.0)
         assert isinstance(self._strategy, Finder)
         self._strategy.found(ticket.turn, architectures)
+
+    def replay(self, store: Store, study: int, driver: int | None = None, note: Note | None = None) -> None:
+        """Bring strategy and schedule to where the events of the store leave them, once, before anything else.
+
+        `driver` is the one that runs this: what others have in hand is not unfinished work of its own. `note` is told
+        of each trial that has ended.
+        """
+        self._store, self._study = store, study
+        self._number = queries.last_number(store, study) + 1
+        for event, row in queries.replayed(store, study):
+            self._follow(event, row)
+            if note is not None and event.kind == "told" and row is not None and row.kind == "search":
+                note(row.number, row.state, row.values)
+        self._settle()
+        self.unfinished = self.orphans(driver)
+
+    def hear(self, news: Sequence[News]) -> None:
+        if news:
+            assert self._store is not None
+            for event, row in queries.with_trials(self._store, news):
+                self._follow(event, row)
+            self._settle()
+
+    def orphans(self, driver: int | None = None) -> list[Ticket]:
+        if self._store is None:
+            return []
+        return [
+            Ticket(row.id, self._again(row, tries + 1), self._turn(row), lost)
+            for kind in ("search", "supernet")
+            for row, tries, lost in queries.unfinished(self._store, self._study, kind)
+            if row.state is not State.PAUSED and row.driver in (None, driver)
+        ]
+
+    @property
+    def retaining(self) -> list[int]:
+        """The numbers of the trials that may have left checkpoints for others."""
+        return list(self._began)
+
+    def living(self) -> list[TrialRow]:
+        if self._store is None:
+            return []
+        return [row for row, *_ in queries.unfinished(self._store, self._study, "search")]
 
     def _propose(self, writer: Writer, wanted: int) -> list[Proposal]:
         """Ask until so many proposals are new; fewer when the space seems exhausted or the strategy waits.
@@ -140,13 +237,13 @@ class Search:
                 return proposals
             key = self._key(proposal.turn, proposal.architecture, proposal.method)
             known = self._seen.get(key)
-            if known is not None:
+            if isinstance(known, Judged):
                 writer.event("replayed", {"turn": proposal.turn, "note": proposal.note}, known.row)
                 self._strategy.tell(proposal.turn, known.losses, feasible=known.feasible)
-            elif key in self._seen:
+            elif known is not None:
                 self._strategy.tell(proposal.turn, None)
             else:
-                self._seen[key] = None
+                self._seen[key] = proposal.turn
                 self._keys[proposal.turn] = key
                 proposals.append(proposal)
                 if len(proposals) == wanted:
@@ -159,94 +256,202 @@ class Search:
         """Return the key of a proposal's work; each supernet is work of its own."""
         return self._bench.key(architecture, turn + 1) if method else self._bench.key(architecture)
 
-    def _supernet_ended(self, state: State) -> None:
-        self._supernets -= 1
-        self._barren = 0 if state is State.COMPLETED else self._barren + 1
-        if self._barren >= SUPERNETS:
-            self.exhausted = f"{SUPERNETS} supernets in a row came to nothing: `nas show` says why"
+    def _close(self, writer: Writer) -> None:
+        """Tell a schedule in which trials wait for others that no more will begin."""
+        if self._paused and not self._closed and not self._screenings:
+            writer.event("closing", {})
+            self._closing()
 
     def _choose(
-        self,
-        writer: Writer,
-        chooser: Chooser,
-        proposals: list[Proposal],
-        measured: Sequence[Measured],
-    ) -> Ticket:
-        """Make a trial of the proposal that the strategy chooses; the others are as if never asked for."""
-        best = proposals[chooser.choose(proposals, measured)]
+        self, writer: Writer, chooser: Chooser, proposals: list[Proposal], measured: Sequence[Measured]
+    ) -> Ticket | None:
+        """Make a trial of the proposal that the strategy chooses; the others are as if never asked for.
+
+        None where other drivers have meanwhile begun them all, or have made the last trial of the study.
+        """
+        free = [i for i, each in enumerate(proposals) if self._seen[self._keys[each.turn]] == each.turn]
+        wanted = free and self._made < self._bench.settings.trials
+        best = None
+        if wanted:
+            chosen = [proposals[i] for i in free]
+            best = chosen[chooser.choose(chosen, [measured[i] for i in free])]
         for proposal in proposals:
             if proposal is not best:
-                del self._seen[self._keys.pop(proposal.turn)]
+                key = self._keys.pop(proposal.turn)
+                if self._seen[key] == proposal.turn:
+                    del self._seen[key]
                 self._strategy.tell(proposal.turn, None)
-        return self._add(writer, best)
+        return None if best is None else self._add(writer, best)
 
     def _add(self, writer: Writer, proposal: Proposal) -> Ticket:
-        number, architecture = self._number, proposal.architecture
-        self._number += 1
+        number, architecture, method = self._number, proposal.architecture, proposal.method
         seed = self._bench.seed(number)
-        self._numbers[proposal.turn] = number
         parent = next((self._numbers[turn] for turn in proposal.parents if turn in self._numbers), None)
-        key = self._keys[proposal.turn]
-        method, kind = proposal.method, "supernet" if proposal.method else "search"
+        key = self._key(proposal.turn, architecture, method)
+        kind = "supernet" if method else "search"
         row = writer.add_trial(number, architecture, identity(architecture), key, seed, kind=kind, parent=parent)
         named = {"method": vars(method)} if method else {}
         writer.event("asked", {"turn": proposal.turn, "note": proposal.note} | named, row)
-        job = self._bench.job(number, architecture, seed, pauses=self._schedule.pauses, method=method)
-        return Ticket(row, job, proposal.turn)
+        self._asked(row, number, seed, key, proposal)
+        return Ticket(row, self._job(number, architecture, seed, method=method), proposal.turn)
 
-    def _learn(self, turn: int, row: int, state: State, values: Mapping[str, float] | None) -> None:
-        judged = Judged(row, self._bench.losses(values) if values else None, state is not State.INFEASIBLE)
-        self._seen[self._keys.pop(turn)] = judged
-        self._strategy.tell(turn, judged.losses, feasible=judged.feasible)
+    def _job(
+        self,
+        number: int,
+        architecture: Architecture,
+        seed: int,
+        attempt: int = 1,
+        method: Method | None = None,
+        fork: Fork | None = None,
+    ) -> Job:
+        origin = None
+        if fork is not None:
+            origin = Origin(self._bench.place(fork.source), fork.step, *self._began[fork.source])
+        schedule = self._schedule
+        return self._bench.job(
+            number, architecture, seed, attempt, schedule.pauses, method, origin=origin, retain=schedule.retains
+        )
 
-    def replay(self, store: Store, study: int) -> None:
-        """Bring strategy and schedule to where the events of the store leave them, once, before anything else."""
-        rows = {row.id: row for row in queries.trials(store, study, queries.Page(kind=None))}
-        names = [each.metric or each.name for each in self._bench.objectives]
-        metrics = queries.metrics_at(store, study, {0, *self._schedule.pauses}, names)
-        turns: dict[int, int] = {}
-        methods: dict[int, Method] = {}
-        for kind, trial, payload in queries.history(store, study):
-            assert trial is not None
-            row = rows[trial]
-            if "method" in payload:
-                methods[trial] = Method(**payload["method"])
-            if kind in ("asked", "replayed"):
-                self._takes = max(self._takes, payload["turn"] // TURNS + 1)
-                method = methods.get(trial)
-                self._strategy.remember(Proposal(payload["turn"], row.architecture, payload["note"], method=method))
+    def _again(self, row: TrialRow, attempt: int) -> Job:
+        fork = None
+        if row.forked_at is not None and row.parent is not None:
+            fork = Fork(row.parent, row.forked_at, row.architecture)
+        return self._job(row.number, row.architecture, row.seed, attempt, self._methods.get(row.id), fork)
+
+    def _turn(self, row: TrialRow) -> int:
+        turn = self._turns.get(row.id)
+        return -1 - row.number if turn is None else turn
+
+    # What follows is done alike when something is decided here, replayed, or heard of from another driver.
+
+    def _asked(self, row: int, number: int, seed: int, key: str, proposal: Proposal) -> None:
+        self._number = max(self._number, number + 1)
+        self._turns[row] = proposal.turn
+        self._numbers[proposal.turn] = number
+        self._keys[proposal.turn] = key
+        self._seen[key] = proposal.turn
+        if proposal.method is not None:
+            self._supernets += 1
+            self._methods[row] = proposal.method
+            return
+        self._made += 1
+        self._closed = False
+        if self._schedule.retains:
+            self._began[number] = proposal.architecture, seed
+        self._schedule.began(number, proposal.architecture)
+
+    def _forked(self, number: int, seed: int, fork: Fork, replaced: int) -> None:
+        self._number = max(self._number, number + 1)
+        self.forks += 1
+        self._began[number] = fork.architecture, seed
+        self._schedule.began(number, fork.architecture, fork, replaced)
+
+    def _judge(self, row: int, number: int, step: int, losses: list[float]) -> Decided:
+        self._verdicts.setdefault(row, set()).add(step)
+        decided = self._schedule.judge(number, step, losses)
+        if decided is not Verdict.CONTINUE and decided is not Verdict.PAUSE:
+            self._decided.add(number)
+        self._drain()
+        return decided
+
+    def _let_go(self, number: int, decided: Decided | None) -> None:
+        self._paused.pop(number, None)
+        if decided is not Verdict.CONTINUE:
+            self._decided.add(number)
+
+    def _closing(self) -> None:
+        self._closed = True
+        self._schedule.closing()
+        self._drain()
+
+    def _end(
+        self, turn: int, row: int, number: int, state: State, values: Mapping[str, float] | None, *, supernet: bool
+    ) -> None:
+        if turn in self._keys:
+            judged = Judged(row, self._bench.losses(values) if values else None, state is not State.INFEASIBLE)
+            self._seen[self._keys.pop(turn)] = judged
+            if turn >= 0:
+                self._strategy.tell(turn, judged.losses, feasible=judged.feasible)
+        self._turns.pop(row, None)
+        self._verdicts.pop(row, None)
+        if supernet:
+            self._methods.pop(row, None)
+            self._supernets -= 1
+            self._barren = 0 if state is State.COMPLETED else self._barren + 1
+            if self._barren >= SUPERNETS:
+                self.exhausted = f"{SUPERNETS} supernets in a row came to nothing: `nas show` says why"
+        elif number in self._decided:
+            self._decided.discard(number)
+        else:
+            self._schedule.ended(number)
+            self._drain()
+
+    def _drain(self) -> None:
+        self._pending |= dict(self._schedule.released())
+
+    def _follow(self, event: News, row: TrialRow | None) -> None:
+        """Do what an event of the store says was done."""
+        if row is None:
+            self._follow_study(event)
+        else:
+            self._follow_trial(event.kind, row, event.payload)
+
+    def _settle(self) -> None:
+        """Forget what was decided of paused trials and carried out since."""
+        self._pending = {number: each for number, each in self._pending.items() if number in self._paused}
+
+    def _follow_study(self, event: News) -> None:
+        if event.kind == "taken":
+            self._takes = max(self._takes, event.payload["take"] + 1)
+        elif event.kind == "closing":
+            self._closing()
+
+    def _follow_trial(self, kind: str, row: TrialRow, payload: dict[str, Any]) -> None:
+        if kind in ("asked", "replayed"):
+            method = Method(**payload["method"]) if "method" in payload else None
+            turn = payload["turn"]
+            proposal = Proposal(turn, row.architecture, payload["note"], method=method)
+            if turn >= 0:
+                self._takes = max(self._takes, turn // TURNS + 1)
+                self._strategy.remember(proposal)
             if kind == "asked":
-                turns[trial] = payload["turn"]
-                self._numbers[payload["turn"]] = row.number
-                self._supernets += trial in methods
-                self._keys[payload["turn"]] = key = self._key(payload["turn"], row.architecture, methods.get(trial))
-                self._seen[key] = None
-            elif kind == "replayed":
-                known = self._seen[self._bench.key(row.architecture)]
-                if known is not None:
-                    self._strategy.tell(payload["turn"], known.losses, feasible=known.feasible)
-            elif kind == "found":
-                assert isinstance(self._strategy, Finder)
-                self._strategy.found(payload["turn"], payload["architectures"])
-            elif kind == "told":
-                if trial in methods:
-                    self._supernet_ended(row.state)
-                self._learn(payload["turn"], trial, row.state, row.values)
-            elif kind == "verdict":
-                reported = metrics.get((trial, 0), {}) | metrics[trial, payload["step"]]
-                self._schedule.judge(payload["step"], self._bench.losses(self._bench.reported(reported)))
-                self._verdicts.add((trial, payload["step"]))
-        self._made = sum(row.kind == "search" for row in rows.values())
-        self._number = max((row.number + 1 for row in rows.values()), default=0)
-        self.unfinished = [
-            Ticket(
-                row.id,
-                self._bench.job(
-                    row.number, row.architecture, row.seed, tries + 1, self._schedule.pauses, methods.get(row.id)
-                ),
-                turns[row.id],
-                lost,
-            )
-            for kind in ("search", "supernet")
-            for row, tries, lost in queries.unfinished(store, study, kind)
-        ]
+                key = self._key(turn, row.architecture, method)
+                self._asked(row.id, row.number, row.seed, key, proposal)
+            else:
+                known = self._seen.get(self._bench.key(row.architecture))
+                if isinstance(known, Judged):
+                    self._strategy.tell(turn, known.losses, feasible=known.feasible)
+        elif kind == "found":
+            assert isinstance(self._strategy, Finder)
+            self._strategy.found(payload["turn"], payload["architectures"])
+        elif kind == "told":
+            supernet = row.id in self._methods
+            self._end(payload["turn"], row.id, row.number, row.state, row.values, supernet=supernet)
+        elif kind == "verdict":
+            decided = self._judge(row.id, row.number, payload["step"], self._losses(row, payload))
+            if decided is Verdict.PAUSE:
+                self._paused[row.number] = row
+        elif kind == "released":
+            self._pending.pop(row.number, None)
+            self._let_go(row.number, Verdict.CONTINUE if payload["verdict"] == Verdict.CONTINUE else None)
+        elif kind == "forked":
+            fork = Fork(payload["source"], payload["step"], row.architecture)
+            self._forked(row.number, row.seed, fork, payload["replaced"])
+
+    def _losses(self, row: TrialRow, payload: Mapping[str, Any]) -> list[float]:
+        """Return the losses that a trial was judged by; an older store has them among its metrics alone."""
+        if "losses" in payload:
+            return [float(each) for each in payload["losses"]]
+        assert self._store is not None
+        return self._bench.losses(self._bench.reported(queries.metrics_of(self._store, row.id, payload["step"])))
+
+    def _woken(self, row: TrialRow) -> Ticket:
+        """Return the ticket of a trial that an earlier run, or another driver, saw paused."""
+        assert self._store is not None
+        attempts = len(queries.attempts(self._store, row.id))
+        metrics = queries.metrics_of(self._store, row.id)
+        return Ticket(row.id, self._again(row, attempts), self._turn(row), metrics=metrics)
+
+
+def _named(decided: Decided) -> str:
+    return "fork" if isinstance(decided, Fork) else str(decided)

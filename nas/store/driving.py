@@ -89,6 +89,13 @@ class Seat:
         with self._store.begun() as connection:
             return int(connection.execute(query.where(Trial.driver != self.driver)).scalar_one())
 
+    def rejoin(self) -> None:
+        """Take a place anew, after this driver was taken for dead."""
+        with self._store.begun() as connection:
+            _lock(connection, self._study)
+            self.driver = _add(connection, self._store.engine, self._study, SHARED)
+        self._heard = None
+
     def beat(self) -> None:
         """Renew the lease; what the store is away for is not counted as contact."""
         now = clock(self._store.engine)

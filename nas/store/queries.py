@@ -150,7 +150,7 @@ def trials(store: Store, study: int, page: Page | None = None) -> list[TrialRow]
         query = query.outerjoin(sorter, (sorter.trial_id == Trial.id) & (sorter.name == page.sort))
         query = query.order_by(sorter.value.is_(None), _is_nan(sorter.value))
         order = sorter.value
-    query = query.order_by(order.desc() if page.descending else order.asc(), Trial.number)
+    query = query.order_by((order.desc() if page.descending else order.asc()).nulls_last(), Trial.number)
     query = query.offset(page.offset).limit(page.limit)
     with store.reading() as connection:
         rows = connection.execute(query).all()

@@ -92,7 +92,18 @@ class Writer(Protocol):
 
 
 class Ledger(Protocol):
-    """Where studies are written to: a store, or the memory of a simulation."""
+    """Where a run writes to: a place at a study in a store, or the memory of a simulation."""
+
+    driver: int | None
 
     def writing(self, study: int) -> AbstractContextManager[Writer]:
         """Write to a study in one transaction."""
+
+    def look_after(self) -> int:
+        """Give up other drivers that are dead, and return how many trials are in nobody's hands."""
+
+    def others(self) -> int:
+        """Count the trials that other drivers have in hand."""
+
+    def rejoin(self) -> None:
+        """Take a place anew, after this driver was taken for dead."""
