@@ -1,5 +1,8 @@
 """Schedules: which trials are worth going on with, and with what. They hold no truth of their own.
 
+A schedule is registered with what makes it, `(epochs, space, seed, **options) -> Schedule`; `options` declares what
+`--schedule-option` may set.
+
 A schedule is told of everything in the order in which the store has it: `began`, `judge`, `ended` and `closing`. It
 decides from that and from its seed alone, so the same calls in the same order give the same verdicts, and a study
 that resumes replays them.
@@ -12,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from nas.entry_options import accepted
 from search_spaces.decisions import Architecture
 from search_spaces.registry import find
 from search_spaces.space import Space
@@ -71,6 +75,11 @@ class Schedule(Protocol):
 def make_schedule(
     name: str, epochs: int, space: Space, seed: int = 0, options: Mapping[str, Any] | None = None
 ) -> Schedule:
-    """Make a registered schedule for trials of so many epochs; raises UnknownName."""
-    made: Schedule = find("schedule", name).make(epochs, space, seed, **(options or {}))
+    """Make a registered schedule for trials of a space with so many epochs.
+
+    Raises UnknownName, and SettingsError for options that it does not take, for epochs that leave it nothing to judge
+    and for a space in which it could change nothing.
+    """
+    entry = find("schedule", name)
+    made: Schedule = entry.make(epochs, space, seed, **accepted(entry, options or {}))
     return made

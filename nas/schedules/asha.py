@@ -8,31 +8,44 @@ objective is behind all that is.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from nas import pareto
-from nas.schedules import Verdict
+from nas.schedules import Schedule, Verdict
+from nas.schedules.immediate import Immediate
+from nas.schedules.order import places
+from nas.schedules.rungs import rungs
+from search_spaces.decisions import Integer, Struct
 from search_spaces.registry import register
+from search_spaces.space import Space
 
-ETA = 3
+
+@register(
+    "schedule",
+    "asha",
+    paper="Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020",
+    options=Struct(eta=Integer(2, 100)),
+)
+def asha(epochs: int, space: Space, seed: int, eta: int = 3) -> Schedule:
+    """Stop a trial at a rung unless it is in the best 1/eta there, by default the best third.
+
+    Rungs are after epochs E/eta, E/eta^2, ... down to 1, rounded down.
+    """
+    pauses = rungs(epochs, eta)
+    return Immediate(pauses, Halving(pauses, eta).judge)
 
 
-@register("schedule", "asha", paper="Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020")
-class Asha:
-    """Stop a trial at a rung unless it is in the best third there; rungs at epochs E/3, E/9, ... down to 1."""
+class Halving:
+    """What trials reached at each rung, and who of them goes on."""
 
-    def __init__(self, epochs: int) -> None:
-        rungs = [epochs // ETA**power for power in range(1, epochs)]
-        self.pauses = frozenset(rung for rung in rungs if rung >= 1)
-        self._reached: dict[int, list[list[float]]] = {rung: [] for rung in self.pauses}
+    def __init__(self, pauses: Sequence[int], eta: int) -> None:
+        self._eta = eta
+        self._reached: dict[int, list[list[float]]] = {rung: [] for rung in pauses}
 
-    def judge(self, step: int, losses: Sequence[float]) -> Verdict:
+    def judge(self, trial: int, step: int, losses: Sequence[float]) -> Verdict:
         reached = self._reached[step]
         reached.append(list(losses))
-        if len(reached) < ETA:
+        if len(reached) < self._eta:
             return Verdict.CONTINUE
-        finite = [all(map(math.isfinite, each)) for each in reached]
-        fitness = [(not sound, *each) for sound, each in zip(finite, pareto.fitness(reached), strict=True)]
-        better = sum(other < fitness[-1] for other in fitness)
-        return Verdict.CONTINUE if better < len(reached) // ETA else Verdict.STOP
+        found = places(reached)
+        better = sum(other < found[-1] for other in found)
+        return Verdict.CONTINUE if better < len(reached) // self._eta else Verdict.STOP

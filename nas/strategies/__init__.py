@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
+from nas.entry_options import accepted
 from nas.job import Method
 from nas.settings import SettingsError
-from search_spaces.decisions import Architecture, Choice, DecisionError, Real, Repeat, Struct, every, trace_of
+from search_spaces.decisions import Architecture, Choice, Real, Repeat, Struct, every
 from search_spaces.registry import Entry, entries, find
 from search_spaces.space import Space
 
@@ -100,7 +100,7 @@ def make_strategy(
     entry = find("strategy", name)
     needs = {"several objectives": f"got {objectives}"} if objectives > 1 else {}
     refuse(entry, needs | _needs(space))
-    made: Strategy = entry.make(space, objectives, seed, **_checked(entry, options or {}))
+    made: Strategy = entry.make(space, objectives, seed, **accepted(entry, options or {}))
     return made
 
 
@@ -126,20 +126,3 @@ def _needs(space: Space) -> dict[str, str]:
 
 def _decides(tree: Any) -> bool:
     return isinstance(tree, Struct | Repeat | Choice) and bool(every(tree))
-
-
-def _checked(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options that are in their domains; raises SettingsError naming the value and what is allowed."""
-    domains = entry.options.fields
-    words = [each.name for each in signature(entry.make).parameters.values() if isinstance(each.default, str)]
-    for name, value in options.items():
-        if name in words and name not in domains and isinstance(value, str):
-            continue
-        if name not in domains:
-            known = ", ".join([*domains, *(word for word in words if word not in domains)]) or "none"
-            raise SettingsError(f"strategy {entry.name!r} has no option {name!r}: it has {known}")
-        try:
-            trace_of(Struct(**{name: domains[name]}), {name: value})
-        except DecisionError as error:
-            raise SettingsError(f"--strategy-option {error}") from None
-    return dict(options)

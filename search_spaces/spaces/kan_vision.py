@@ -60,11 +60,11 @@ TRAINING = Struct(
             weight_decay=changeable(Real(1e-6, 1e-2, log=True)),
         ),
     ),
-    batch=Choice(32, 64, 128),
+    batch=changeable(Choice(32, 64, 128)),
     schedule=Choice("cosine", "linear"),
     warmup=Real(0.0, 0.3),
     label_smoothing=changeable(Real(0.0, 0.2)),
-    augmentation=Choice("none", "shift", mixup=Struct(alpha=changeable(Real(0.1, 1.0)))),
+    augmentation=changeable(Choice("none", "shift", mixup=Struct(alpha=changeable(Real(0.1, 1.0))))),
 )
 
 MIXTURES = {

@@ -1,14 +1,42 @@
 from __future__ import annotations
 
 import math
+import re
 from random import Random
 
 import pytest
 
-from nas.schedules import Schedule, Verdict, make_schedule
-from search_spaces.registry import UnknownName
+from nas import catalog
+from nas.schedules import Decided, Verdict
+from nas.schedules import make_schedule as make
+from nas.settings import SettingsError
+from search_spaces.decisions import Real, Struct, changeable
+from search_spaces.registry import UnknownName, entries
+from search_spaces.space import Space
 
 GO, STOP = Verdict.CONTINUE, Verdict.STOP
+TOY = Space("toy", "a rate", Struct(rate=changeable(Real(0.0, 1.0))), lambda architecture, signature: None)  # type: ignore[arg-type,return-value]
+
+
+class Told:
+    """A schedule that is told of trials as they report: each report is one of a trial of its own."""
+
+    def __init__(self, name: str, epochs: int, **options: object) -> None:
+        self.schedule = make(name, epochs, TOY, 0, options)
+        self._trials = 0
+
+    @property
+    def pauses(self) -> frozenset[int]:
+        return self.schedule.pauses
+
+    def judge(self, step: int, losses: list[float]) -> Decided:
+        self._trials += 1
+        self.schedule.began(self._trials, {"rate": 0.5})
+        return self.schedule.judge(self._trials, step, losses)
+
+
+def make_schedule(name: str, epochs: int, **options: object) -> Told:
+    return Told(name, epochs, **options)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +122,7 @@ def test_replayed_verdicts_are_the_same() -> None:
     rng = Random(4)
     reached = [(rng.choice([1, 3, 9]), [rng.random(), rng.choice([1.0, 2.0, math.inf])]) for _ in range(200)]
 
-    def verdicts(schedule: Schedule) -> list[Verdict]:
+    def verdicts(schedule: Told) -> list[Decided]:
         return [schedule.judge(step, losses) for step, losses in reached]
 
     first = verdicts(make_schedule("asha", 27))
@@ -107,6 +135,56 @@ def test_about_a_third_goes_on() -> None:
     assert verdicts[100:].count(GO) / 500 == pytest.approx(1 / 3, abs=0.07)
 
 
+def test_asha_with_another_eta() -> None:
+    schedule = make_schedule("asha", 16, eta=2)
+    assert schedule.pauses == {8, 4, 2, 1}
+    # Each trial goes on when fewer than floor(n / 2) of the n that reached the rung beat it.
+    assert [schedule.judge(1, [loss]) for loss in (0.5, 0.6, 0.55, 0.4)] == [GO, STOP, STOP, GO]
+
+
 def test_an_unknown_schedule_is_named_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match="unknown schedule 'ashaa': did you mean asha"):
         make_schedule("ashaa", 8)
+
+
+@pytest.mark.parametrize("name", entries("schedule"))
+def test_every_option_is_there_with_a_default_that_it_allows(name: str) -> None:
+    entry = entries("schedule")[name]
+    defaults = {each.name: each.default for each in catalog.options(entry)}
+    assert make(name, 8, TOY, 0, defaults).pauses == make(name, 8, TOY).pauses
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("none", {"eta": 3}, "schedule 'none' has no option 'eta': it has none"),
+        ("asha", {"eat": 3}, "schedule 'asha' has no option 'eat': it has eta"),
+        ("asha", {"eta": 1}, "--schedule-option eta is 1, but an integer from 2 to 100 is allowed"),
+        ("hyperband", {"eta": 2.5}, "--schedule-option eta is 2.5, but an integer from 2 to 100 is allowed"),
+        ("pbt", {"quantile": 0.6}, "--schedule-option quantile is 0.6, but a number from 0.01 to 0.5 is allowed"),
+        (
+            "pbt",
+            {"interval": 8},
+            "--schedule-option interval is 8, which leaves no pause within 8 epochs: choose one from 1 to 7",
+        ),
+        ("pb2", {"resample": 0.1}, "schedule 'pb2' has no option 'resample': it has interval, quantile"),
+        (
+            "median_stop",
+            {"grace": 8},
+            "--schedule-option grace is 8, but trials of 8 epochs are judged after epochs 1 to 7: "
+            "choose a smaller grace or more --epochs",
+        ),
+    ],
+)
+def test_a_wrong_option_is_refused_in_a_line(name: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{re.escape(message)}$"):
+        make(name, 8, TOY, 0, options)
+
+
+@pytest.mark.parametrize("name", ["pbt", "pb2"])
+def test_a_space_or_a_training_in_which_nothing_can_change_is_refused(name: str) -> None:
+    rigid = Space("rigid", "a rate", Struct(rate=Real(0.0, 1.0)), TOY.make)
+    with pytest.raises(SettingsError, match=f"--schedule {name} .* space 'rigid' marks none .* such as asha$"):
+        make(name, 8, rigid)
+    with pytest.raises(SettingsError, match=r"no pause within 1 epochs: choose --epochs 2 or more$"):
+        make(name, 1, TOY)
