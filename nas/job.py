@@ -15,6 +15,10 @@ class Infeasible(Exception):
     """A trial that cannot be: it breaks a constraint, diverges or does not fit in memory."""
 
 
+class OutOfMemory(Infeasible):
+    """A trial that does not fit in memory; the process that it ran in is not to be trusted with another."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A training that is itself a search: of a supernet, which ends with architectures that were found in it."""

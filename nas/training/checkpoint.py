@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ class Checkpoints:
 
 def save(path: Path, identity: str, measured: dict[str, float], state: State) -> None:
     """Write a checkpoint beside its place and move it there, so that a reader sees the old or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     buffer = BytesIO()
     torch.save({"format": FORMAT, "identity": identity, "measured": measured, "state": vars(state)}, buffer)
     content = buffer.getvalue()
@@ -133,7 +134,7 @@ def load(path: Path, identity: str, place: str | None = None) -> tuple[State, di
 
 def _link(path: Path, other: Path) -> None:
     """Let a second name, in the place of what has it, stand for a file; for a copy of it where there are no links."""
-    temporary = other.with_name(f".{other.name}.{os.getpid()}")
+    temporary = other.with_name(f".{other.name}.{token_hex(4)}")
     try:
         try:
             os.link(path, temporary)

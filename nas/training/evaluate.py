@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from nas.job import Evaluation, Infeasible, Job, Origin, Outcome, Report
+from nas.job import Evaluation, Infeasible, Job, Origin, Outcome, OutOfMemory, Report
 from nas.methods import follow
 from nas.objectives import Constraint, broken, objective
 from nas.tasks import Task, find_task
@@ -19,7 +19,7 @@ from nas.training.files import TrialFiles, files_of
 from nas.training.forking import origin_state, same_network
 from nas.training.loop import State, train
 from nas.training.measures import measure
-from nas.training.names import WEIGHTS, of_attempt
+from nas.training.names import CHECKPOINT, WEIGHTS, of_attempt
 from nas.training.seeding import derive, seeded
 from nas.training.weights import save_weights
 from predictors import lacks_memory
@@ -36,7 +36,8 @@ def evaluate(job: Job) -> Evaluation:
     comes after the origin's epochs. The last checkpoint stays until the driver has the outcome in its store and
     deletes it. Trained objectives have the values of the last epoch. When every objective is cheap nothing is trained
     and no file is left. Raises Infeasible for a broken constraint, a loss that is not finite, or memory that does not
-    suffice; CheckpointError for another trial's checkpoint, OriginError for an origin that cannot be gone on from.
+    suffice (OutOfMemory); CheckpointError for another trial's checkpoint, OriginError for an origin that cannot be
+    gone on from.
     """
     try:
         with files_of(job) as files:
@@ -46,7 +47,7 @@ def evaluate(job: Job) -> Evaluation:
         if lack is None:
             raise
     # Raised here, outside the handler: the first error's frames would keep the tensors alive.
-    raise Infeasible(f"out of memory: {lack}")
+    raise OutOfMemory(f"out of memory: {lack}")
 
 
 def out_of_memory(error: BaseException) -> str | None:
@@ -101,7 +102,7 @@ def _evaluate(job: Job, files: TrialFiles) -> Evaluation:
     name = of_attempt(WEIGHTS, job.attempt)
     save_weights(start.network, files.new(name), _metadata(job))
     values = {o.name: measured[o.name] if o.metric is None else metrics[o.metric] for o in objectives}
-    return Outcome(values, {"weights": files.leave(name)})
+    return Outcome(values, {"weights": files.leave(name), "checkpoint": files.sign(CHECKPOINT)})
 
 
 def _start(job: Job, task: Task, files: TrialFiles, checkpoints: checkpoint.Checkpoints) -> Start:

@@ -31,7 +31,7 @@ from search_spaces.phases import auxiliary_loss, begin_epoch
 GRADIENT_NORM = 1.0
 VALIDATION_BATCH = 1024
 FIRST_LOOK = 512  # training samples from which a network may place its grids
-STEPS_UNSEEN = 32  # on a device that works ahead of the CPU, so often it is waited for to see whether losses are finite
+STEPS_UNSEEN = 32
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def train_epoch(
     batch = min(recipe.batch, len(inputs))
     steps = len(inputs) // batch
     losses, seen, rate = torch.zeros(steps, device=inputs.device), 0, 0.0
-    unseen = 1 if inputs.device.type == "cpu" else STEPS_UNSEEN
+    unseen = steps_unseen(inputs.device)
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     source = derive(seed, "epoch", epoch)
     generator, rng = torch.Generator().manual_seed(source), Random(source)
@@ -186,6 +186,11 @@ def validate(network: nn.Module, samples: tuple[Tensor, Tensor]) -> tuple[float,
 def to_device(samples: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
     inputs, targets = samples
     return inputs.to(device), targets.to(device)
+
+
+def steps_unseen(device: torch.device) -> int:
+    """Return the steps after which losses are looked at: to look is to wait for a device that works ahead."""
+    return 1 if device.type == "cpu" else STEPS_UNSEEN
 
 
 def _require_finite(losses: Sequence[float], before: int, steps: int, epoch: int) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from tiny_runs import finish, timeless
 from tiny_space import ADAMW, SGD, TINY, architecture, job
 from torch import nn
 
-from nas.job import Infeasible, Job, Outcome, Report
+from nas.job import Infeasible, Outcome, OutOfMemory, Report
 from nas.objectives import Constraint
 from nas.tasks import find_task
 from nas.tasks.digits import Digits
@@ -36,24 +37,6 @@ from search_spaces.space import Space
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "find_space", lambda name: TINY)
-
-
-def finish(asked: Job, stop_after: int | None = None) -> tuple[list[Report], Outcome | None]:
-    """Run a job to its end, or kill it right after the report of an epoch."""
-    run, reports = evaluate(asked), []
-    while True:
-        try:
-            reports.append(next(run))
-        except StopIteration as end:
-            return reports, end.value
-        torch.rand(3)
-        if reports[-1].step == stop_after:
-            run.close()
-            return reports, None
-
-
-def timeless(reports: list[Report]) -> list[tuple[int, dict[str, float]]]:
-    return [(r.step, {n: v for n, v in r.metrics.items() if n != "seconds"}) for r in reports]
 
 
 def linear(inputs: int = 64) -> nn.Sequential:
@@ -374,13 +357,13 @@ class TestEvaluate:
             yield
 
         monkeypatch.setattr(evaluation, "train", fail)
-        with pytest.raises(Infeasible, match=r"^out of memory: .+$") as caught:
+        with pytest.raises(OutOfMemory, match=r"^out of memory: .+$") as caught:
             finish(job(tmp_path))
         assert caught.value.__context__ is None and "\n" not in str(caught.value)
 
     def test_an_allocation_that_really_fails_is_infeasible(self, tmp_path: Path) -> None:
         evaluation.find_space = lambda name: Space("huge", "", TINY.tree, lambda a, s: nn.Linear(2**25, 2**25))
-        with pytest.raises(Infeasible, match=r"^out of memory: .*alloc"):
+        with pytest.raises(OutOfMemory, match=r"^out of memory: .*alloc"):
             finish(job(tmp_path))
 
     def test_an_unstable_activation_is_infeasible_before_anything_is_trained(
