@@ -440,7 +440,7 @@ def test_from_search_to_evaluation_with_real_networks(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.ray)])
 def test_ctrl_c_in_a_real_search_and_its_resume(tmp_path: Path, workers: int) -> None:
     command = f"search --trials 4 --epochs 1 --workers {workers} --study first".split()
     process = subprocess.Popen(

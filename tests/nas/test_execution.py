@@ -22,6 +22,7 @@ from nas.store import State, queries
 from nas.study import make_executor
 
 PATIENCE = 60.0
+pytestmark = pytest.mark.ray
 
 
 def evaluations() -> Evaluate:

@@ -74,10 +74,10 @@ def test_flops_are_measured_quickly() -> None:
     ]
     network = nn.Sequential(*blocks)
     measure(["flops"], network, Digits())
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(10):
         measure(["flops"], network, Digits())
-    assert (time.perf_counter() - start) / 10 < 0.1
+    assert (time.process_time() - start) / 10 < 0.1
 
 
 def test_memory_is_the_peak_worked_out_by_hand() -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from search_spaces.decisions import Choice, Domain, Integer, Real, Repeat, Struct
 
-settings.register_profile("nas", deadline=None, max_examples=80)
-settings.load_profile("nas")
 torch.set_num_threads(1)
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
