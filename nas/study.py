@@ -106,7 +106,7 @@ class Study:
         Raises StoreError while another process runs the study, or when its space has changed since.
         """
         with closing(executor), self.store.driving(self.name) as seat:
-            if self.row.settings.get("tree") != self.space.describe()["tree"]:
+            if not self.space.matches(self.row.settings.get("tree")):
                 raise StoreError(
                     f"space {self.settings.space!r} is not the one that study {self.name!r} began with: "
                     "start a new study"

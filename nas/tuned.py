@@ -109,7 +109,7 @@ class Tuned:
     def from_json(cls, data: Any, name: str = "the schedule") -> Tuned:
         """Read what `to_json` wrote; raises TunedError naming the file and what is wrong with it."""
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise TunedError(f"{name} is no schedule: `nas export TRIAL --schedule FILE` writes one")
+            raise TunedError(f"{name} is no schedule: `nas export --schedule` writes one")
         if data.get("version") != VERSION:
             raise TunedError(
                 f"{name} has version {data.get('version')!r}, but version {VERSION} is known: export it again"

@@ -112,6 +112,10 @@ class Space:
         """Describe the space as plain JSON."""
         return {"name": self.name, "summary": self.summary, "tree": decisions.describe(self.tree)}
 
+    def matches(self, described: Any) -> bool:
+        """Say whether a tree that was described before is this one, whatever may change in mid-training."""
+        return bool(_unmarked(described) == _unmarked(decisions.describe(self.tree)))
+
     def mutate(
         self, trace: Trace, rng: Random, count: int = 1, redraw: Redraw = decisions.redraw
     ) -> tuple[Architecture, Trace]:
@@ -143,3 +147,11 @@ class Space:
         old, new = self.trace(before), self.trace(after)
         paths = [*old, *(path for path in new if path not in old)]
         return [Change(p, old.get(p), new.get(p)) for p in paths if (p in old, old.get(p)) != (p in new, new.get(p))]
+
+
+def _unmarked(described: Any) -> Any:
+    """Leave out of a described tree what may change in mid-training: a bool, where a decision of that name is none."""
+    if isinstance(described, dict):
+        marks = {name for name, each in described.items() if name == "changeable" and isinstance(each, bool)}
+        return {name: _unmarked(each) for name, each in described.items() if name not in marks}
+    return [_unmarked(each) for each in described] if isinstance(described, list) else described

@@ -75,7 +75,7 @@ def score_table(
     """
     settings = _asked(trained, predictors, task, samples, seed)
     scoring = Scoring.create(store, settings, name, trained.architectures)
-    if scoring.row.settings["tree"] != scoring.space.describe()["tree"]:
+    if not scoring.space.matches(scoring.row.settings["tree"]):
         raise StoreError(f"space {trained.space.name!r} is not the one that {name!r} began with: give another --study")
     job = replace(table_job(trained, predictors, task, samples, seed), memory=scoring.settings.memory)
     with store.driving(name), closing(make_executor(workers)) as executor:

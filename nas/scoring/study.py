@@ -103,7 +103,7 @@ class Scoring:
         ended before it had the architectures of its file.
         """
         with closing(executor), self._driving():
-            if self.row.settings["tree"] != self.space.describe()["tree"]:
+            if not self.space.matches(self.row.settings["tree"]):
                 raise StoreError(
                     f"space {self.settings.space!r} is not the one that study {self.name!r} began with: "
                     "start a new scoring"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 from torch import nn
 
-from search_spaces.decisions import Choice, DecisionError, Integer, Real, Repeat, Struct, drawing
+from search_spaces.decisions import Choice, DecisionError, Integer, Real, Repeat, Struct, changeable, drawing
 from search_spaces.registry import UnknownName
 from search_spaces.space import Change, Space, find_space
 
@@ -85,6 +85,20 @@ def test_a_space_describes_itself_as_json_and_builds_nothing_invalid() -> None:
     assert described["tree"]["struct"]["rate"]["real"]["high"] == 1.0
     with pytest.raises(DecisionError, match="rate is 2"):
         SMALL.build({"stages": [{"layer": "conv", "width": 8}], "rate": 2}, None)  # type: ignore[arg-type]
+
+
+def test_a_space_matches_what_was_described_before_whatever_may_change_in_mid_training() -> None:
+    def space(rate: Real, *options: str) -> Space:
+        tree = Struct(changeable=Repeat(Choice(*options, z=Struct(rate=rate)), 1, 2))
+        return Space("marks", "", tree, SMALL.make)
+
+    plain = space(Real(0.1, 1.0), "x")
+    before = json.loads(json.dumps(plain.describe()["tree"]))
+    assert plain.matches(before)
+    assert space(changeable(Real(0.1, 1.0)), "x").matches(before)
+    assert not space(Real(0.1, 2.0), "x").matches(before)
+    assert not space(Real(0.1, 1.0), "x", "y").matches(before)
+    assert not any(plain.matches(other) for other in (None, {}, {"struct": {}}))
 
 
 def test_a_space_is_found_by_name_and_a_wrong_name_gets_the_nearest() -> None:
