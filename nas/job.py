@@ -31,13 +31,15 @@ class Method:
 class Origin:
     """The checkpoint that a forked trial goes on from: another trial's, after `step` epochs.
 
-    `architecture` and `seed` are those of the trial whose checkpoint it is; `folder` is that trial's.
+    `architecture` and `seed` are those of the trial whose checkpoint it is, `folder` is that trial's, and `before` is
+    where that one went on from in its turn.
     """
 
     folder: Path
     step: int
     architecture: Architecture
     seed: int
+    before: Origin | None = None
 
 
 @dataclass(frozen=True)

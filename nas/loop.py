@@ -226,7 +226,8 @@ class Loop:
                 writer.release(ticket.row)
                 job = changed(ticket.job, attempt=ticket.job.attempt + 1)
                 self._waiting.append(Ticket(ticket.row, job, ticket.turn, ticket.lost, ticket.metrics))
-            else:
+        for ticket, decided in released:
+            if decided is not Verdict.CONTINUE:
                 self._cut(writer, ticket, decided, None)
         return bool(released)
 

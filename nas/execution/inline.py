@@ -1,9 +1,16 @@
-"""The executor that runs everything in this process: one worker, and the one to debug with."""
+"""The executor that runs everything in this process: one worker, and the one to debug with.
+
+A step that runs cannot be interrupted: between two of them the driver may cancel a trial that has had its time.
+"""
 
 from __future__ import annotations
 
-from nas.execution import Event, Steps
-from nas.execution.worker import default_evaluate, pick_device, score, single_threaded
+import gc
+import sys
+
+from nas.execution import Event, Problem, Steps
+from nas.execution.errors import WorkerBrokenError
+from nas.execution.worker import default_evaluate, limit_threads, pick_device, score
 from nas.job import Evaluate, Job, Report, ScoreJob
 from nas.schedules import Verdict
 
@@ -15,12 +22,15 @@ class Inline:
 
     def __init__(self, evaluate: Evaluate | None = None) -> None:
         self._evaluate = evaluate or default_evaluate()
-        self.device = pick_device() if evaluate is None else "cpu"
+        self._device = pick_device() if evaluate is None else "cpu"
         self._work: Steps | ScoreJob | None = None
         self._pauses: frozenset[int] = frozenset()
         self._paused = False
         if evaluate is None:
-            single_threaded(self.device)
+            limit_threads(self._device)
+
+    def device_of(self, worker: str) -> str:
+        return self._device
 
     def submit(self, worker: str, job: Job | ScoreJob) -> None:
         self._paused = False
@@ -33,21 +43,43 @@ class Inline:
         if self._work is None or self._paused:
             return []
         if isinstance(self._work, ScoreJob):
-            event = Event("inline", score(self._work, self.device))
+            event = Event("inline", score(self._work, self._device))
         else:
             event = Event("inline", self._work.advance())
         if event.last:
             self._work = None
+            if isinstance(event.what, Problem) and event.what.soiled:
+                _clean()
         elif isinstance(event.what, Report) and event.what.step in self._pauses:
             self._paused = True
         return [event]
 
     def answer(self, worker: str, verdict: Verdict) -> None:
         self._paused = False
-        if verdict is Verdict.STOP:
+        if verdict is not Verdict.CONTINUE:
             self.close()
+
+    def cancel(self, worker: str) -> None:
+        self._paused = False
+        self.close()
 
     def close(self) -> None:
         if isinstance(self._work, Steps):
             self._work.close()
         self._work = None
+
+
+def _clean() -> None:
+    """Free what the last trial left, of a GPU's memory too; raises WorkerBrokenError where the GPU is beyond that."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        try:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+        except RuntimeError as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise WorkerBrokenError(
+                f"this process cannot use its GPU any more ({first}): `nas resume` goes on in a new one, and "
+                "--executor ray renews the process of a worker by itself"
+            ) from error

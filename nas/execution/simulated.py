@@ -3,6 +3,9 @@
 Events come in the order of virtual time, at equal times in the order in which their jobs were given. Every report
 carries the metric `clock`, the virtual seconds since the study began. What a worker says at one instant comes in one
 answer, so that the driver acts on it before it hears of another worker. Nothing depends on the real clock.
+
+A trial that goes on after a pause, in which its worker was free, tells at once what it told before, as of the time
+when that was: only its next step takes time.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from random import Random
 from typing import TYPE_CHECKING
@@ -48,14 +51,16 @@ def read_seconds(text: str | None) -> Seconds | None:
 
 @dataclass
 class Running:
-    """A job on a worker: its next step is due at a virtual time."""
+    """A job on a worker: its next step is due at a virtual time. `known` says when those were that it tells again."""
 
     job: Job
     order: int
     due: float
+    known: Mapping[int, float]
     steps: Steps = field(init=False)
     next: Report | Outcome | Problem = field(init=False)
     seconds: dict[int, float] = field(default_factory=dict)
+    told: dict[int, float] = field(default_factory=dict)
 
 
 class VirtualWorkers:
@@ -63,10 +68,9 @@ class VirtualWorkers:
 
     `seconds` is what a full training takes, spread evenly over its epochs, or the range from which each trial's is
     drawn by its seed; None: what the results say themselves, and 1 where they say nothing. A run that goes on gives
-    the `starts` of the trials that were under way, by number, and the time `now`.
+    the `starts` of the trials that were under way, by number, the time `now`, and the `clocks` of what trials that
+    have not ended reported, by number and step.
     """
-
-    device = "simulated"
 
     def __init__(self, lookup: Lookup, space: Space, workers: int = 1, seconds: Seconds | None = None) -> None:
         if workers < 1:
@@ -80,26 +84,33 @@ class VirtualWorkers:
         self._space = space
         self._now = 0.0
         self._starts: dict[int, float] = {}
+        self._clocks: dict[int, dict[int, float]] = {}
         self._order = 0
         self._work: dict[str, Running] = {}
         self._due: list[tuple[float, int, str]] = []
         self._screenings: list[tuple[str, ScoreJob]] = []
+
+    def device_of(self, worker: str) -> str:
+        return "simulated"
 
     @property
     def content(self) -> str:
         """The SHA-256 of what is looked up in."""
         return self._lookup.content
 
-    def restore(self, now: float, starts: Mapping[int, float]) -> None:
+    def restore(
+        self, now: float, starts: Mapping[int, float], clocks: Mapping[int, Mapping[int, float]] | None = None
+    ) -> None:
         """Set the clock to where an earlier run left it; what was under way is gone through again from its start."""
         self._now, self._starts = now, dict(starts)
+        self._clocks = {trial: dict(known) for trial, known in (clocks or {}).items()}
 
     def submit(self, worker: str, job: Job | ScoreJob) -> None:
         if isinstance(job, ScoreJob):
             self._screenings.append((worker, job))
             return
         start = self._starts.pop(job.trial, max(self.clock, self._now))
-        running = self._work[worker] = Running(job, self._order, start)
+        running = self._work[worker] = Running(job, self._order, start, self._clocks.pop(job.trial, {}))
         self._order += 1
         running.steps = Steps(lambda job: self._evaluate(job, running), job)
         self._go_on(worker, running)
@@ -115,12 +126,22 @@ class VirtualWorkers:
 
     def answer(self, worker: str, verdict: Verdict) -> None:
         running = self._work[worker]
-        if verdict is Verdict.STOP:
-            running.steps.close()
-            del self._work[worker]
-        else:
+        if verdict is Verdict.CONTINUE:
             running.due = self.clock
             self._go_on(worker, running)
+            return
+        running.steps.close()
+        del self._work[worker]
+        if verdict is Verdict.PAUSE:
+            self._clocks[running.job.trial] = running.told
+
+    def cancel(self, worker: str) -> None:
+        running = self._work.pop(worker, None)
+        if running is not None:
+            running.steps.close()
+        self._due = [each for each in self._due if each[2] != worker]
+        heapq.heapify(self._due)
+        self._screenings = [each for each in self._screenings if each[0] != worker]
 
     def close(self) -> None:
         for running in self._work.values():
@@ -136,7 +157,8 @@ class VirtualWorkers:
             if not isinstance(what, Report):
                 del self._work[worker]
                 return [*events, Event(worker, what)]
-            events.append(Event(worker, Report(what.step, what.metrics | {CLOCK: self.clock})))
+            clock = running.told[what.step] = running.known.get(what.step, self.clock)
+            events.append(Event(worker, Report(what.step, what.metrics | {CLOCK: clock})))
             if what.step in running.job.pauses:
                 return events
             self._advance(running)
@@ -149,13 +171,21 @@ class VirtualWorkers:
         heapq.heappush(self._due, (running.due, running.order, worker))
 
     def _advance(self, running: Running) -> None:
-        running.next = running.steps.advance()
-        if isinstance(running.next, Report):
-            running.due += running.seconds.get(running.next.step, 0.0)
+        what = running.next = running.steps.advance()
+        if not isinstance(what, Report):
+            return
+        if what.step in running.known:
+            running.due = max(running.due, running.known[what.step])
+        else:
+            running.due += running.seconds.get(what.step, 0.0)
 
     def _evaluate(self, job: Job, running: Running) -> Evaluation:
         known = self._lookup.look_up(self._space, job.architecture, job.seed, job.epochs)
         running.seconds = self._durations(job, known)
+        if job.origin is not None:
+            begun = job.origin.step
+            known = replace(known, epochs=tuple(epoch for epoch in known.epochs if epoch.number > begun))
+            job = replace(job, pauses=frozenset(pause for pause in job.pauses if pause > begun))
         return (yield from follow(job, known, self._lookup.name))
 
     def _durations(self, job: Job, known: Known) -> dict[int, float]:

@@ -78,7 +78,9 @@ class Search:
         self._paused: dict[int, Ticket | TrialRow] = {}
         self._pending: dict[int, Decided] = {}
         self._decided: set[int] = set()
-        self._began: dict[int, tuple[Architecture, int]] = {}
+        self._lined_up: dict[int, int] = {}
+        self._line = 0
+        self._began: dict[int, tuple[Architecture, int, Origin | None]] = {}
         self._methods: dict[int, Method] = {}
         self._made = self._screenings = 0
         self._supernets = self._barren = 0
@@ -208,12 +210,13 @@ class Search:
     def orphans(self, driver: int | None = None) -> list[Ticket]:
         if self._store is None:
             return []
-        return [
+        found = [
             Ticket(row.id, self._again(row, tries + 1), self._turn(row), lost)
             for kind in ("search", "supernet")
             for row, tries, lost in queries.unfinished(self._store, self._study, kind)
             if row.state is not State.PAUSED and row.driver in (None, driver)
         ]
+        return sorted(found, key=lambda ticket: self._lined_up.get(ticket.job.trial, -1))
 
     @property
     def retaining(self) -> list[int]:
@@ -304,13 +307,14 @@ class Search:
         method: Method | None = None,
         fork: Fork | None = None,
     ) -> Job:
-        origin = None
-        if fork is not None:
-            origin = Origin(self._bench.place(fork.source), fork.step, *self._began[fork.source])
+        origin = None if fork is None else self._origin(fork)
         schedule = self._schedule
         return self._bench.job(
             number, architecture, seed, attempt, schedule.pauses, method, origin=origin, retain=schedule.retains
         )
+
+    def _origin(self, fork: Fork) -> Origin:
+        return Origin(self._bench.place(fork.source), fork.step, *self._began[fork.source])
 
     def _again(self, row: TrialRow, attempt: int) -> Job:
         fork = None
@@ -326,6 +330,7 @@ class Search:
 
     def _asked(self, row: int, number: int, seed: int, key: str, proposal: Proposal) -> None:
         self._number = max(self._number, number + 1)
+        self._line_up(number)
         self._turns[row] = proposal.turn
         self._numbers[proposal.turn] = number
         self._keys[proposal.turn] = key
@@ -337,13 +342,14 @@ class Search:
         self._made += 1
         self._closed = False
         if self._schedule.retains:
-            self._began[number] = proposal.architecture, seed
+            self._began[number] = proposal.architecture, seed, None
         self._schedule.began(number, proposal.architecture)
 
     def _forked(self, number: int, seed: int, fork: Fork, replaced: int) -> None:
         self._number = max(self._number, number + 1)
         self.forks += 1
-        self._began[number] = fork.architecture, seed
+        self._line_up(number)
+        self._began[number] = fork.architecture, seed, self._origin(fork)
         self._schedule.began(number, fork.architecture, fork, replaced)
 
     def _judge(self, row: int, number: int, step: int, losses: list[float]) -> Decided:
@@ -356,8 +362,15 @@ class Search:
 
     def _let_go(self, number: int, decided: Decided | None) -> None:
         self._paused.pop(number, None)
-        if decided is not Verdict.CONTINUE:
+        if decided is Verdict.CONTINUE:
+            self._line_up(number)
+        else:
             self._decided.add(number)
+
+    def _line_up(self, number: int) -> None:
+        """Note that a trial is to be run after all that were to be run before it, in this run and in the next."""
+        self._line += 1
+        self._lined_up[number] = self._line
 
     def _closing(self) -> None:
         self._closed = True
@@ -373,6 +386,7 @@ class Search:
             if turn >= 0:
                 self._strategy.tell(turn, judged.losses, feasible=judged.feasible)
         self._turns.pop(row, None)
+        self._lined_up.pop(number, None)
         self._verdicts.pop(row, None)
         if supernet:
             self._methods.pop(row, None)

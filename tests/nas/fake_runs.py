@@ -59,7 +59,7 @@ def evaluate(job: Job) -> Evaluation:
         if not constraint.holds({"params": params}):
             raise Infeasible(f"params {params:g} breaks {constraint}")
     accuracy = 0.0
-    for epoch in range(1, job.epochs + 1):
+    for epoch in range(1 + (job.origin.step if job.origin else 0), job.epochs + 1):
         noise = Random(f"{canonical(job.architecture)} {job.seed} {epoch}").random()
         accuracy = (1 - 0.5**epoch) * (0.5 + noise / 2)
         yield Report(epoch, {"val_accuracy": accuracy, "val_loss": 1 - accuracy, "rate": 0.1})
@@ -111,8 +111,16 @@ class Fake:
     def answer(self, worker: str, verdict: Verdict) -> None:
         self.spy("answer", (self.current[worker], verdict))
         self.paused.remove(worker)
-        if verdict is Verdict.STOP:
+        if verdict is not Verdict.CONTINUE:
             del self.work[worker]
+
+    def cancel(self, worker: str) -> None:
+        self.spy("cancel", worker)
+        self.work.pop(worker, None)
+        self.paused.discard(worker)
+
+    def device_of(self, worker: str) -> str:
+        return self.device
 
     def close(self) -> None:
         self.closed = True
