@@ -247,3 +247,20 @@ def test_an_inherited_network_trains_as_one_with_its_weights_and_a_fresh_optimiz
     monkeypatch.setattr(evaluation, "same_network", lambda one, other: True)
     expected, _ = finish(fork(parent, 2, "00002", still, seed=5), stop_after=3)
     assert timeless(reports)[1] == timeless(expected)[1]
+
+
+def test_a_wider_network_goes_on_where_the_narrower_one_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what is really inherited; beside it a new network that trains for the same late epoch."""
+    parent = source(tmp_path, architecture=architecture(ADAMW, width=6))
+    whole, _ = finish(parent)
+    wide = architecture(ADAMW, width=9)
+    grown, _ = finish(fork(parent, 4, "00001", wide), stop_after=5)
+
+    def fresh(space: Space, task: Any, before: Any, weights: Any, after: Any, seed: int) -> torch.nn.Module:
+        return space.build(after, task)
+
+    monkeypatch.setitem(sys.modules, "nas.training.inherit", SimpleNamespace(inherit=fresh))
+    begun, _ = finish(fork(parent, 4, "00002", wide), stop_after=5)
+    assert steps(grown) == [0, 5] == steps(begun)
+    assert grown[-1].metrics["val_loss"] < 1.1 * whole[5].metrics["val_loss"]
+    assert begun[-1].metrics["val_loss"] > 2 * whole[5].metrics["val_loss"]
