@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-from nas.job import Evaluate, Evaluation, Infeasible, Job, Outcome, Report, Scored, ScoreJob
+from nas.job import Evaluate, Evaluation, Infeasible, Job, Outcome, OutOfMemory, Report, Scored, ScoreJob
 from nas.schedules import Verdict
 from nas.store.models import State
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a trial has no outcome: FAILED, INFEASIBLE, or STALE when its worker vanished."""
+    """Why a trial has no outcome: FAILED, INFEASIBLE, or STALE when its worker vanished.
+
+    One that left its process `soiled`, without memory or with a broken GPU context, is followed by a clean one.
+    """
 
     state: State
     reason: str
     traceback: str | None = None
+    soiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,17 @@ class Event:
 
 
 class Executor(Protocol):
-    """Runs jobs on named workers, one at a time on each."""
+    """Runs jobs on named workers, one at a time on each.
 
-    @property
-    def device(self) -> str: ...
+    Workers may come and go: those that `workers` names now can be given a job. Where there are none yet, `events`
+    waits for one.
+    """
 
     @property
     def workers(self) -> Sequence[str]: ...
+
+    def device_of(self, worker: str) -> str:
+        """Return what a worker computes on, such as cpu or cuda."""
 
     def submit(self, worker: str, job: Job | ScoreJob) -> None:
         """Give an idle worker a job."""
@@ -58,7 +66,10 @@ class Executor(Protocol):
         """Tell a worker that waits at a pause what to do; after STOP and PAUSE it is idle."""
 
     def cancel(self, worker: str) -> None:
-        """End what a worker does at once, whatever it is; it says no more of it, and is idle."""
+        """End what a worker does at once, whatever it is; it says no more of it.
+
+        It is idle then, or, where its process had to be ended, no more among the workers until it has another.
+        """
 
     def close(self) -> None:
         """End all work at once."""
@@ -78,16 +89,19 @@ class Steps:
             outcome: Outcome = end.value
             return outcome
         except Infeasible as error:
-            return Problem(State.INFEASIBLE, str(error))
+            return Problem(State.INFEASIBLE, str(error), soiled=isinstance(error, OutOfMemory))
+        except MemoryError as error:
+            return Problem(State.INFEASIBLE, f"out of memory: {str(error) or 'MemoryError'}", soiled=True)
         except (Exception, SystemExit) as error:
             text = "".join(traceback.format_exception(error))
             first = (str(error).strip().splitlines() or [""])[0]
-            return Problem(State.FAILED, f"{type(error).__name__}: {first}"[:500], text)
+            return Problem(State.FAILED, f"{type(error).__name__}: {first}"[:500], text, soiled=_broke_gpu(error))
 
     def close(self) -> None:
         self._evaluation.close()
 
 
-def local(job: Job, device: str) -> Job:
-    """Return the job as it runs on a worker's device."""
-    return replace(job, device=device)
+def _broke_gpu(error: BaseException) -> bool:
+    """Tell whether an error may have left the process's CUDA context unusable, as every asynchronous one does."""
+    said = str(error)
+    return any(each in said for each in ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error"))

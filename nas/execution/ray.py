@@ -1,133 +1,233 @@
-"""The executor on a local Ray: one reused actor a worker.
+"""The executor on Ray: one reused actor a worker, on this machine or on a cluster.
 
-A worker whose process dies loses its trial (STALE); a new actor takes its place.
+Actors are asked for, and Ray finds places for them: those that have none yet are demand that an autoscaling cluster
+sees, and no workers until they have one. A worker whose process or node dies loses its trial (STALE); another actor
+is asked for in its place. What a lost actor still says is not heard.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-from collections import deque
-from functools import cached_property
+import sys
+import time
+from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
 
 from nas.execution import Event, Problem
+from nas.execution.carrying import runtime_environment
+from nas.execution.connection import Connection, join, start
+from nas.execution.errors import ClusterError, ClusterLostError
+from nas.execution.resources import Resources
+from nas.execution.slot import Slot
 from nas.execution.worker import Worker
 from nas.job import Evaluate, Job, Report, ScoreJob
 from nas.schedules import Verdict
 from nas.settings import SettingsError
 from nas.store.models import State
 
-AHEAD = 2
-
-
-class Slot:
-    """One actor with the calls that are under way on it, in their order."""
-
-    def __init__(self, actor: Any) -> None:
-        self.actor = actor
-        self.calls: deque[Any] = deque()
-        self.job: Job | None = None
-        self.next_step = 0
-
-    def top_up(self) -> None:
-        """Have up to AHEAD steps under way, none beyond the next pause or the outcome."""
-        while self.job is not None and len(self.calls) < AHEAD and self.next_step <= self.job.epochs + 1:
-            if self.next_step - 1 in self.job.pauses:
-                return
-            self.calls.append(self.actor.advance.remote())
-            self.next_step += 1
-
-    def clear(self) -> None:
-        self.calls.clear()
-        self.job = None
+SETTLING = 60.0  # seconds in which workers on this machine have started
+FIRST = 10.0  # seconds in which the first worker on a cluster has, if it has a place
+GRACE = 1.0  # seconds in which a cancelled trial may end by itself
+DYING = 5.0  # seconds in which a killed process is gone
+REST = 0.2  # seconds between two tries while the head of the cluster is away
+FAILURES = 5
 
 
 class RayWorkers:
-    """Actors on a Ray that this program starts, or joins where one is up in this process already."""
+    """Actors on a Ray that this program starts, on one that is up in this process, or on a cluster at an address.
 
-    def __init__(self, count: int, gpus: int = 0, evaluate: Evaluate | None = None) -> None:
-        self._evaluate = evaluate
-        self._started = not ray.is_initialized()
-        if self._started:
-            # Without this Ray warns of a change to come in how it hides GPUs from actors that ask for none.
-            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-            ray.init(
-                num_cpus=count,
-                num_gpus=gpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        else:
-            cores = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
-            if cores < count:
-                raise SettingsError(f"--workers {count} is not allowed: the Ray that is up has {cores:g} CPUs")
-        self._actor_class = ray.remote(num_cpus=1, num_gpus=min(1.0, gpus / count))(Worker)
-        self._slots = {f"ray-{i}": Slot(self._new_actor()) for i in range(count)}
-        self.workers = tuple(self._slots)
+    `count` workers are asked for; without it there are as many as this machine usually has, and on a cluster as many
+    as it has room for, always with one more asked for, so that they become more when nodes join; `most` bounds them.
+    Raises ClusterError where the cluster cannot be joined, and SettingsError for what has no room on this machine.
+    """
 
-    @cached_property
-    def device(self) -> str:
-        """What the workers compute on; known once the first has started."""
-        return str(ray.get(next(iter(self._slots.values())).actor.device.remote()))
+    def __init__(
+        self,
+        count: int | None = None,
+        resources: Resources | None = None,
+        *,
+        address: str | None = None,
+        most: int | None = None,
+        evaluate: Evaluate | None = None,
+    ) -> None:
+        self._count, self._most, self._evaluate = count, most if most is not None else sys.maxsize, evaluate
+        self._slots: dict[str, Slot] = {}
+        self._connection, self._resources = self._connect(resources or Resources(), address)
+        self._gpus = self._resources.gpus or 0.0
+        self._actor_class = ray.remote(num_cpus=self._resources.cpus, num_gpus=self._gpus)(Worker)
+        try:
+            self._ask()
+            self._settle(SETTLING if self._connection.ours else FIRST)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        return tuple(name for name, slot in self._slots.items() if slot.placing is None)
+
+    @property
+    def lack(self) -> str:
+        """Say how many of the workers that were asked for have no place yet; "" when they all have one."""
+        there, wanted = len(self.workers), len(self._slots)
+        if there == wanted or (self._count is None and there):
+            return ""
+        return f"{wanted - there} of {wanted} workers wait for a place in the cluster, {self._resources.text} each"
+
+    def device_of(self, worker: str) -> str:
+        return self._slots[worker].device
 
     def submit(self, worker: str, job: Job | ScoreJob) -> None:
-        slot = self._slots[worker]
-        slot.clear()
-        if isinstance(job, ScoreJob):
-            slot.calls.append(slot.actor.score.remote(job))
-        else:
-            slot.job, slot.next_step = job, 1
-            slot.calls.append(slot.actor.start.remote(job))
+        self._slots[worker].begin(job)
 
     def events(self, timeout: float) -> list[Event]:
-        first = {slot.calls[0]: name for name, slot in self._slots.items() if slot.calls}
+        there = self._connection.answers()
+        first = {slot.calls[0]: slot for slot in self._slots.values() if slot.calls}
+        worth_it = first or not self.workers
+        first |= {slot.placing: slot for slot in self._slots.values() if slot.placing is not None}
         if not first:
             return []
-        ready, _ = ray.wait(list(first), num_returns=1, timeout=timeout, fetch_local=True)
+        ready, _ = ray.wait(list(first), num_returns=1, timeout=timeout if worth_it else 0, fetch_local=True)
         if ready and len(first) > 1:
             ready, _ = ray.wait(list(first), num_returns=len(first), timeout=0, fetch_local=True)
-        return [event for ref in ready if (event := self._event(first[ref], ref)) is not None]
+        events = [event for ref in ready if (event := self._hear(first[ref], ref)) is not None]
+        if ready and not events and not there:
+            time.sleep(REST)
+        return events
 
     def answer(self, worker: str, verdict: Verdict) -> None:
         slot = self._slots[worker]
-        if verdict is Verdict.STOP:
-            slot.clear()
-            slot.actor.stop.remote()
+        if verdict is Verdict.CONTINUE:
+            slot.go_on()
+        else:
+            slot.stop()
+
+    def cancel(self, worker: str) -> None:
+        slot = self._slots[worker]
+        if slot.placing is not None:
             return
-        slot.calls.append(slot.actor.advance.remote())
-        slot.next_step += 1
-        slot.top_up()
+        stopped = slot.stop()
+        done, _ = ray.wait([stopped], timeout=GRACE)
+        if not done:
+            self._replace(slot)
+            ray.wait([stopped], timeout=DYING)
 
     def close(self) -> None:
-        for slot in self._slots.values():
-            ray.kill(slot.actor)
-        if self._started:
-            ray.shutdown()
+        with suppress(ClusterLostError):
+            if self._connection.answers(now=True):
+                for slot in self._slots.values():
+                    ray.kill(slot.actor)
+        self._connection.close()
 
-    def _event(self, name: str, ref: Any) -> Event | None:
-        slot = self._slots[name]
-        slot.calls.popleft()
+    def _connect(self, resources: Resources, address: str | None) -> tuple[Connection, Resources]:
+        """Join or start a Ray, and settle what a trial takes there."""
+        if address is not None:
+            connection = join(address, runtime_environment())
+            return connection, resources.on_nodes(connection.nodes())
+        if ray.is_initialized():
+            connection = Connection(here=False)
+            settled = resources.on_nodes(connection.nodes())
+            room = sum(map(settled.room, connection.nodes()))
+            if self._count is not None and room < self._count:
+                raise SettingsError(
+                    f"--workers {self._count} is not allowed: the Ray that is up has room for {room}, "
+                    f"{settled.text} each"
+                )
+            return connection, settled
+        if self._count is None:
+            self._count = min(resources.usual_workers(), self._most)
+        settled = resources.here(self._count)
+        return start(self._count, settled), settled
+
+    def _ask(self) -> None:
+        """Ask for as many actors as there are to be."""
+        if self._count is not None:
+            wanted = self._count
+        else:
+            room = sum(map(self._resources.room, self._connection.nodes()))
+            wanted = min(self._most, max(room, len(self.workers)) + 1)
+        while len(self._slots) < wanted:
+            slot = Slot(f"ray-{len(self._slots)}")
+            self._slots[slot.name] = slot
+            slot.place(self._new_actor())
+
+    def _settle(self, patience: float) -> None:
+        """Wait for the workers: on this machine for all, on a cluster for the first."""
+        deadline = time.monotonic() + patience
+        while (patience := deadline - time.monotonic()) > 0 and (self._connection.ours or not self.workers):
+            waiting = {slot.placing: slot for slot in self._slots.values() if slot.placing is not None}
+            if not waiting:
+                return
+            ready, _ = ray.wait(list(waiting), num_returns=1, timeout=patience)
+            for ref in ready:
+                self._placed(waiting[ref], ref)
+
+    def _hear(self, slot: Slot, ref: Any) -> Event | None:
+        """Take what a call gave; None for what is no event, or cannot be told from the head's being away."""
+        if ref is slot.placing:
+            self._placed(slot, ref)
+            return None
+        if not slot.calls or ref is not slot.calls[0]:
+            return None
         try:
             what = ray.get(ref)
-        except RayTaskError as error:
-            slot.clear()
-            return Event(name, Problem(State.FAILED, f"the worker failed: {type(error.cause).__name__}", str(error)))
         except RayError as error:
-            slot.clear()
-            slot.actor = self._new_actor()
-            cause = (str(error).strip().splitlines() or ["its process ended"])[0]
-            return Event(name, Problem(State.STALE, f"the worker was lost: {cause}"))
-        event = Event(name, what)
-        if event.last:
-            slot.clear()
-        elif isinstance(what, Report):
+            if not isinstance(error, RayTaskError) and not self._connection.answers(now=True):
+                return None
+            what = _problem(error)
+        slot.calls.popleft()
+        event = Event(slot.name, what)
+        if isinstance(what, Report):
             slot.top_up()
+        elif isinstance(what, Problem) and (what.soiled or what.state is State.STALE):
+            self._replace(slot)
+        else:
+            slot.clear()
         return event
 
+    def _placed(self, slot: Slot, ref: Any) -> None:
+        """Take in a worker that has started, or ask anew for one that has not; raises ClusterError."""
+        try:
+            slot.placed(ray.get(ref))
+        except RayError as error:
+            if not self._connection.answers(now=True):
+                return
+            hopeless = isinstance(error, RuntimeEnvSetupError) or getattr(error, "actor_init_failed", False)
+            slot.failures += 1
+            if hopeless or slot.failures >= FAILURES:
+                raise ClusterError(_unstarted(error)) from None
+            self._replace(slot)
+        else:
+            self._ask()
+
+    def _replace(self, slot: Slot) -> None:
+        """Have a new process in the place of a worker's."""
+        ray.kill(slot.actor)
+        slot.place(self._new_actor())
+
     def _new_actor(self) -> Any:
-        return self._actor_class.remote(self._evaluate)
+        return self._actor_class.remote(self._evaluate, self._resources.cpus, self._gpus)
+
+
+def _problem(error: RayError) -> Problem:
+    """Say what became of a trial whose worker gave an error of Ray's instead of an answer."""
+    if isinstance(error, OutOfMemoryError) or isinstance(getattr(error, "cause", None), MemoryError):
+        return Problem(State.INFEASIBLE, f"out of memory: {_first_line(error)}", soiled=True)
+    if isinstance(error, RayTaskError):
+        return Problem(State.FAILED, f"the worker failed: {type(error.cause).__name__}", str(error))
+    return Problem(State.STALE, f"the worker was lost: {_first_line(error)}")
+
+
+def _unstarted(error: RayError) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    said = lines[-1] if isinstance(error, RayActorError) and error.actor_init_failed else lines[0]
+    return (
+        f"the workers cannot start: {said.strip()[:300]}; see that every node has the packages that this machine has: "
+        "nas, your plug-ins and what they need"
+    )
+
+
+def _first_line(error: RayError) -> str:
+    return (str(error).strip().splitlines() or ["its process ended"])[0]

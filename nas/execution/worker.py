@@ -33,12 +33,12 @@ def pick_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def single_threaded(device: str) -> None:
-    """Use one thread for the many small operations of a trial: more only get in each other's way."""
+def limit_threads(device: str, cpus: float = 1) -> None:
+    """Use a thread a core for the many small operations of a trial: more only get in each other's way."""
     import torch
 
     if device == "cpu":
-        torch.set_num_threads(1)
+        torch.set_num_threads(max(1, int(cpus)))
 
 
 def score(job: ScoreJob, device: str) -> list[Scored]:
@@ -49,14 +49,17 @@ def score(job: ScoreJob, device: str) -> list[Scored]:
 
 
 class Worker:
-    """A Ray actor: keeps one evaluation and advances it on demand. After its end, `advance` returns None."""
+    """A Ray actor: keeps one evaluation and advances it on demand. After its end, `advance` returns None.
 
-    def __init__(self, evaluate: Evaluate | None) -> None:
+    It computes on a GPU only where it was given one, or a part of one.
+    """
+
+    def __init__(self, evaluate: Evaluate | None, cpus: float, gpus: float) -> None:
         self._evaluate = evaluate or default_evaluate()
-        self._device = pick_device() if evaluate is None else "cpu"
+        self._device = pick_device() if evaluate is None and gpus else "cpu"
         self._steps: Steps | None = None
         if evaluate is None:
-            single_threaded(self._device)
+            limit_threads(self._device, cpus)
 
     def device(self) -> str:
         return self._device

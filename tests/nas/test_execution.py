@@ -128,7 +128,10 @@ def test_a_job_reports_each_step_and_its_outcome(executor: Executor, tmp_path: P
     executor.submit(worker, work)
     events = following(executor, ended(1))
     assert steps(events, worker) == [0, 1, 2, 3, 4, "Outcome"] and diary(work)[-2:] == ["done", "closed"]
-    assert events[-1].what == Outcome({"accuracy": 0.5, "params": 7.0}) and executor.device == "cpu"
+    assert (
+        events[-1].what == Outcome({"accuracy": 0.5, "params": 7.0})
+        and executor.device_of(executor.workers[0]) == "cpu"
+    )
     assert executor.events(0.05) == []
 
 
@@ -230,7 +233,9 @@ def test_a_dead_worker_of_ray_is_stale_and_another_takes_its_place(pair: Executo
 def test_more_workers_than_a_ray_that_is_up_has_cpus_for_are_refused(cluster: None) -> None:
     from nas.execution.ray import RayWorkers
 
-    with pytest.raises(SettingsError, match="--workers 6 is not allowed: the Ray that is up has 5 CPUs"):
+    with pytest.raises(
+        SettingsError, match="--workers 6 is not allowed: the Ray that is up has room for 5, 1 CPU each"
+    ):
         RayWorkers(6, evaluate=evaluations())
 
 
@@ -301,7 +306,7 @@ def descendants():
 
 from nas.execution.ray import RayWorkers
 executor = RayWorkers(2, evaluate=lambda job: None)
-assert executor.device == "cpu"
+assert executor.device_of(executor.workers[0]) == "cpu"
 ours = descendants()
 assert len(ours) >= 4, ours
 executor.close()

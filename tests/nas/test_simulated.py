@@ -87,7 +87,7 @@ def test_events_come_in_virtual_time_and_ties_in_the_order_of_the_jobs() -> None
         (6, "1", 2),
         (6, "1", "Outcome"),
     ]
-    assert executor.events(0) == [] and executor.device == "simulated"
+    assert executor.events(0) == [] and executor.device_of("virtual-0") == "simulated"
 
 
 def test_reports_carry_the_clock() -> None:
