@@ -81,6 +81,14 @@ def test_two_objectives_worked_by_hand() -> None:
     assert schedule.judge(7, 1, [math.nan, 0.0]) is STOP
 
 
+def test_more_than_half_of_the_others_must_be_better() -> None:
+    schedule = median_stop(least=5)
+    for trial in range(5):
+        schedule.judge(trial, 1, [float(trial)] * 2)
+    # Three of five, then two of six, then three of seven.
+    assert [schedule.judge(5 + i, 1, [loss] * 2) for i, loss in enumerate((2.5, 1.5, 1.75))] == [STOP, GO, GO]
+
+
 def test_two_objectives_are_compared_by_their_means_so_far() -> None:
     schedule = median_stop(least=3)
     for trial, (first, second) in enumerate(((1.0, 9.0), (2.0, 8.0), (3.0, 7.0))):

@@ -10,7 +10,8 @@ import pytest
 from miniature import TINY, Study, noisy
 
 from nas.schedules import Decided, Fork, Schedule, Verdict, make_schedule
-from search_spaces.decisions import Integer, Real, Struct, changeable
+from nas.schedules.generations import Generation, Generations
+from search_spaces.decisions import Architecture, Integer, Real, Struct, changeable
 from search_spaces.space import Space
 
 GO, PAUSE = Verdict.CONTINUE, Verdict.PAUSE
@@ -174,6 +175,40 @@ def test_with_two_objectives_the_front_is_the_best() -> None:
         schedule.judge(trial, 2, point)
     # The front is 1 and 2, both its ends; the first that began is the best of them. (4, 4) is behind (3, 3).
     assert {trial: each.source for trial, each in forks(schedule.released()).items()} == {3: 1}
+
+
+class Recorder:
+    """Explores nothing, and notes what it sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[Generation] = []
+
+    def explore(self, generation: Generation) -> list[Architecture]:
+        self.seen.append(generation)
+        return [exploit.source.architecture for exploit in generation.exploits]
+
+
+def test_a_member_is_seen_with_its_objectives_at_the_pause_before_a_fork_with_those_of_its_source() -> None:
+    recorder = Recorder()
+    schedule = Generations(4, 0, 1, 0.25, recorder)
+    begin(schedule, t0=0.1, t1=0.1, t2=0.1, t3=0.1)
+    schedule.closing()
+    arrive(schedule, 1, 0.1, 0.2, 0.3, 0.4)
+    fork = forks(schedule.released())[3]
+    schedule.began(4, fork.architecture, fork, 3)
+    for step, losses in ((2, {0: 0.01, 1: 0.02, 2: 0.03, 4: 0.005}), (3, {0: 1.0, 1: 2.0, 4: 3.0})):
+        for trial, loss in losses.items():
+            schedule.judge(trial, step, [loss])
+        if step == 2:
+            # Trial 2 is the worst one; its fork never begins.
+            assert set(forks(schedule.released())) == {2}
+            schedule.ended(2)
+    seen = [{each.trial: each.before for each in generation.members} for generation in recorder.seen]
+    assert seen[0] == dict.fromkeys(range(4))
+    assert seen[1] == {0: (0.1,), 1: (0.2,), 2: (0.3,), 4: (0.1,)}
+    assert seen[2] == {0: (0.01,), 1: (0.02,), 4: (0.005,)}
+    assert [each.trial for each in recorder.seen[1].members] == [4, 0, 1, 2]
+    assert [generation.step for generation in recorder.seen] == [1, 2, 3]
 
 
 def test_the_order_of_arrival_makes_no_difference() -> None:
