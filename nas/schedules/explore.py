@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from random import Random
 
-from search_spaces.decisions import Architecture, Choice, Decision, Integer, Real, Scalar, every
+from search_spaces.decisions import Architecture, Choice, Decision, Integer, Real, Scalar, Trace, every
 from search_spaces.space import Space
 
 SHARE = 0.2
@@ -65,21 +65,37 @@ def explore(
     explorable: Explorable,
     move: Move = perturbed,
 ) -> Architecture:
-    """Return an architecture with other values for all decisions that may change in mid-training.
+    """Return an architecture with other values for the decisions that may change in mid-training.
 
-    Each is drawn anew with probability `resample`, else it is what `move` makes of it. What becomes active by a change
-    is drawn, and everything else is as it was.
+    All of the training change, and one of the network where there is such, since more would leave little of what the
+    weights do. A decision is drawn anew with probability `resample`, else it is what `move` makes of it. What becomes
+    active by a change is drawn, and everything else is as it was.
     """
     trace = space.trace(architecture)
+    network = _network_paths(space, trace, explorable)
+    still = set(network) - {rng.choice(network)} if network else set()
 
     def decide(path: str, decision: Decision) -> Scalar:
         if path not in trace:
             return decision.draw(rng)
-        if not explorable(path, decision):
+        if path in still or not explorable(path, decision):
             return trace[path]
         return decision.draw(rng) if rng.random() < resample else move(decision, trace[path], rng)
 
     return space.resolve(decide)[0]
+
+
+def _network_paths(space: Space, trace: Trace, explorable: Explorable) -> list[str]:
+    """Return the decisions of the network that are active and may change, in the order of the walk."""
+    found = []
+
+    def decide(path: str, decision: Decision) -> Scalar:
+        if path.startswith(NETWORK) and explorable(path, decision):
+            found.append(path)
+        return trace[path]
+
+    space.resolve(decide)
+    return found
 
 
 def _moved(decision: Integer | Real, value: float, sign: int) -> float:

@@ -58,8 +58,8 @@ def pbt(
 
     Every `interval` epochs (by default each) the worst `quantile` (a quarter) of a population take the weights of the
     best quarter; each decision that may change in mid-training is then drawn anew with probability `resample` (a
-    quarter), or moved: numbers by a fifth, choices to a neighbour. With `architecture` decisions of the network change
-    too, where it can inherit its weights (by default they do not).
+    quarter), or moved: numbers by a fifth, choices to a neighbour. With `architecture` one decision of the network
+    changes too, of those through whose change it can inherit its weights (by default none).
     """
     explorable = midway(space, architecture)
     require_changes("pbt", space, explorable)

@@ -90,6 +90,25 @@ def test_any_decision_of_any_kind_moves_and_stays_in_its_domain(seed: int) -> No
     KAN_VISION.trace(explore(KAN_VISION, KAN_VISION.draw(rng), rng, 0.3, anything))
 
 
+@given(SEEDS)
+def test_of_the_network_one_decision_changes_at_a_time(seed: int) -> None:
+    rng = Random(seed)
+    before = KAN_VISION.draw(rng)
+    after = explore(KAN_VISION, before, rng, 0.0, anything)
+    changed = [each for each in KAN_VISION.diff(before, after) if each.path.startswith("network.")]
+    first, *others = changed
+    # Others are below it: what became active by it, or is no more.
+    stem = first.path.removesuffix("#")
+    assert all(each.path.startswith(stem) and None in (each.before, each.after) for each in others)
+
+
+def test_every_decision_of_the_network_changes_in_time() -> None:
+    before = KAN_VISION.draw(Random(0))
+    paths = {path for path in KAN_VISION.trace(before) if path.startswith("network.")}
+    explored = (explore(KAN_VISION, before, Random(seed), 0.0, anything) for seed in range(40 * len(paths)))
+    assert {KAN_VISION.diff(before, each)[0].path for each in explored} == paths
+
+
 NUMBERS = st.one_of(
     st.builds(
         lambda low, span, step: Integer(low, low + span * step, step),
