@@ -176,7 +176,8 @@ class Study:
         With one objective these are the best trial and its equals.
         """
         points = queries.values(self.store, self.row.id, *self.settings.objectives)
-        losses = [[each.loss(v) for each, v in zip(self.objectives, values, strict=True)] for _, values in points]
+        objectives = self.objectives
+        losses = [[each.loss(v) for each, v in zip(objectives, values, strict=True)] for _, values in points]
         members = sorted(pareto.front(losses), key=lambda i: losses[i])
         return [self.trial(points[i][0]) for i in members]
 
@@ -344,7 +345,7 @@ def make_executor(workers: int | None = None) -> Executor:
 def _ray(workers: int | None) -> Executor:
     from nas.execution.ray import RayWorkers
 
-    return RayWorkers(workers if workers is not None else _usual_workers(), _visible_gpus())
+    return RayWorkers(workers if workers is not None else _usual_workers())
 
 
 def _usual_workers() -> int:

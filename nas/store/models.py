@@ -110,7 +110,7 @@ class Trial(Base):
     __table_args__ = (
         UniqueConstraint("study_id", "number"),
         UniqueConstraint("study_id", "key"),
-        Index("trial_by_state", "study_id", "state"),
+        Index("trial_by_state", "study_id", "state", "kind"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -36,10 +36,21 @@ class Filled:
     facts: list[Fact]
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Filled:
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """A new store, on SQLite and on PostgreSQL."""
+    made = Store.open(store_url, create=True)
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Filled:
     """Two studies of 60 trials with ties, figures that are not finite, and 8 confirmations."""
-    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('store')}/nas.db", create=True)
+    url = f"sqlite:///{tmp_path_factory.mktemp('store')}/nas.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").create()
+    store = Store.open(url, create=True)
     rng = Random(3)
     for name in ("other", "one"):
         study, facts = store.add_study(name, {"objectives": ["accuracy", "params"]}), []
@@ -113,6 +124,11 @@ def test_sorting_by_a_column(filled: Filled) -> None:
     assert numbers(filled, Page(descending=True)) == [fact.number for fact in reversed(rows)]
     by_state = sorted(rows, key=lambda fact: (str(fact.state), fact.number))
     assert numbers(filled, Page(sort="state")) == [fact.number for fact in by_state]
+    for descending in (False, True):
+        reasons = sorted({fact.reason for fact in rows if fact.reason}, reverse=descending)
+        by_reason = sorted(rows, key=lambda fact: (reasons.index(fact.reason) if fact.reason else 99, fact.number))
+        page = Page(sort="reason", descending=descending)
+        assert len(reasons) > 2 and numbers(filled, page) == [fact.number for fact in by_reason]
 
 
 def test_pages_put_together_are_the_whole(filled: Filled) -> None:
@@ -178,8 +194,7 @@ def test_confirmed_is_the_mean_and_the_sample_deviation(filled: Filled) -> None:
             assert spread.deviation == pytest.approx(statistics.stdev(values))
 
 
-def test_one_confirmation_has_no_deviation_and_unfinished_ones_do_not_count(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path}/nas.db", create=True)
+def test_one_confirmation_has_no_deviation_and_unfinished_ones_do_not_count(store: Store) -> None:
     study = store.add_study("one", {})
     write(store, study, Fact(0, State.COMPLETED, values={"accuracy": 0.9}))
     write(store, study, Fact(1, State.COMPLETED, "confirm", {"accuracy": 0.5}, parent=0))
@@ -188,8 +203,7 @@ def test_one_confirmation_has_no_deviation_and_unfinished_ones_do_not_count(tmp_
     assert queries.confirmed(store, study) == {0: {"accuracy": queries.Spread(0.5, 0.0, 1)}}
 
 
-def test_confirmations_that_are_not_finite_have_no_deviation(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path}/nas.db", create=True)
+def test_confirmations_that_are_not_finite_have_no_deviation(store: Store) -> None:
     study = store.add_study("one", {})
     for number, loss in enumerate([1.0, math.inf, 2.0]):
         write(store, study, Fact(number, State.COMPLETED, "confirm", {"loss": loss, "accuracy": math.nan}, parent=7))
@@ -198,8 +212,7 @@ def test_confirmations_that_are_not_finite_have_no_deviation(tmp_path: Path) -> 
     assert math.isnan(found["accuracy"].mean) and found["accuracy"].count == 3
 
 
-def test_unfinished_trials_come_with_their_attempts_and_lost_workers(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path}/nas.db", create=True)
+def test_unfinished_trials_come_with_their_attempts_and_lost_workers(store: Store) -> None:
     study = store.add_study("one", {})
     for state in State:
         write(store, study, Fact(list(State).index(state), state, steps=1))
@@ -266,8 +279,7 @@ def test_what_is_not_there_is_named_with_what_is(filled: Filled) -> None:
     assert queries.trial(filled.store, row, 59).kind == "confirm"
 
 
-def test_history_keeps_the_order_of_events(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path}/nas.db", create=True)
+def test_history_keeps_the_order_of_events(store: Store) -> None:
     studies = [store.add_study(name, {}) for name in "ab"]
     told: list[tuple[str, int | None, dict[str, int]]] = []
     for i in range(20):
