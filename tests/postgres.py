@@ -46,6 +46,7 @@ class Postgres:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             server = cls(bin, folder, free.getsockname()[1])
+        server.guard()
         server.run(
             "initdb", "-D", str(folder / "data"), "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C.UTF-8", "-N"
         )
@@ -60,6 +61,18 @@ class Postgres:
             done = subprocess.run(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL, user=user, cwd="/")
             said.seek(0)
             assert done.returncode == 0, f"{program}: {said.read()}"
+
+    def guard(self) -> None:
+        """Let the server end with this process, however that ends."""
+        ended = f"while kill -0 {os.getpid()} 2>/dev/null; do sleep 2; done"
+        stopped = f"kill -INT $(head -1 {self.folder}/data/postmaster.pid) 2>/dev/null; sleep 2; rm -rf {self.folder}"
+        subprocess.Popen(
+            ["sh", "-c", f"{ended}; {stopped}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
