@@ -7,8 +7,7 @@ import re
 from nas import lookup as lookups
 from nas.execution.simulated import Seconds
 from nas.objectives import Constraint, objective
-from nas.plans.search import part_of, strategy_of
-from nas.schedules import make_schedule
+from nas.plans.search import ARCHITECTURE, schedule_of, strategy_of
 from nas.settings import Settings, SettingsError
 from nas.strategies import Chooser, Finder, refuse
 from nas.tasks import Lookup, find_lookup, find_task, looked_up
@@ -51,8 +50,12 @@ def check(settings: Settings, name: str | None = None, lookup: Lookup | None = N
 
 def check_schedule(settings: Settings, space: Space) -> None:
     """Refuse a schedule that cannot be made, or does not go with what else is asked."""
-    part = part_of(settings, space)
-    schedule = make_schedule(settings.schedule, settings.epochs, part, settings.seed, settings.schedule_options)
+    takes = find("schedule", settings.schedule).options.fields
+    if settings.pbt_architecture and ARCHITECTURE not in takes:
+        raise SettingsError(
+            f"--pbt-architecture goes with --schedule pbt, but --schedule is {settings.schedule}: use pbt"
+        )
+    schedule = schedule_of(settings, space)
     if schedule.retains and looked_up(settings.task):
         raise SettingsError(
             f"--schedule {settings.schedule} goes on from checkpoints with other decisions, but the results of "
@@ -64,11 +67,6 @@ def check_schedule(settings: Settings, space: Space) -> None:
         raise SettingsError(
             f"--replay-schedule trains as an earlier search found, and --schedule {settings.schedule} searches how to "
             "train: leave one of them out"
-        )
-    if settings.pbt_architecture and not schedule.retains:
-        raise SettingsError(
-            f"--pbt-architecture goes with a schedule that changes trials, but --schedule is {settings.schedule}: "
-            "use pbt"
         )
 
 

@@ -57,7 +57,9 @@ def usual_epochs(lookup: Lookup, space: Space) -> int | None:
 
 def _refuse_epochs(settings: Settings, space: Space, lookup: Lookup) -> None:
     epochs = lookup.epochs(space)
-    pauses = sorted(make_schedule(settings.schedule, settings.epochs, space).pauses)
+    pauses = sorted(
+        make_schedule(settings.schedule, settings.epochs, space, settings.seed, settings.schedule_options).pauses
+    )
     if epochs is None:
         if pauses:
             raise SettingsError(

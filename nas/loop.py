@@ -83,12 +83,13 @@ class Loop:
         """Work until the plan has nothing more to give and every worker is idle."""
         events: list[Event] = []
         while True:
-            events += self._listen()
+            events += self._listen(events)
             before = dict(self._busy)
             self._gone, self._judged, self._drained = [], False, False
             try:
+                orphaned = self._ledger.look_after()
                 with self._ledger.writing(self._study) as writer:
-                    actions = self._round(writer, events)
+                    actions = self._round(writer, events, orphaned)
                 self._idle = not self._busy
                 others = self._ledger.others() if self._idle else 0
             except (StoreAway, Evicted) as error:
@@ -107,16 +108,17 @@ class Loop:
             if self._idle and self._drained and not others:
                 return
 
-    def _listen(self) -> list[Event]:
-        if self._busy or not self._executor.workers:
-            return self._executor.events(TICK)
+    def _listen(self, known: list[Event]) -> list[Event]:
+        if self._at_work(known) or not self._executor.workers:
+            return self._executor.events(0.0 if known else TICK)
         if self._idle:
             time.sleep(IDLE)  # other drivers have what is left in hand
         return []
 
-    def _round(self, writer: Writer, events: list[Event]) -> list[Action]:
+    def _round(self, writer: Writer, events: list[Event], orphaned: int) -> list[Action]:
         self._plan.hear(writer.news)
-        self._adopt()
+        if orphaned:
+            self._adopt()
         actions = [self._hear(writer, event) for event in events]
         actions += self._overdue(writer)
         self._release(writer)
@@ -127,11 +129,10 @@ class Loop:
         return actions
 
     def _adopt(self) -> None:
-        """Take in hand, or line up to, what dead drivers have left."""
-        if self._ledger.look_after():
-            known = {work.row for work in self._works() if isinstance(work, Ticket)}
-            mine = self._plan.orphans(self._ledger.driver)
-            self._waiting.extendleft(ticket for ticket in mine if ticket.row not in known)
+        """Line up what dead drivers have left; who is the first to claim a trial has it."""
+        known = {work.row for work in self._works() if isinstance(work, Ticket)}
+        mine = self._plan.orphans(self._ledger.driver)
+        self._waiting.extendleft(ticket for ticket in mine if ticket.row not in known)
 
     def _works(self) -> list[Ticket | Screening]:
         return [*(each.work for each in self._busy.values()), *self._waiting]
@@ -334,13 +335,23 @@ class Loop:
                         f"{away}; that was so for {self._store_timeout:g} s (--store-timeout), so the trials are "
                         "stopped and their checkpoints kept: `nas resume` goes on"
                     ) from None
-                if any(not isinstance(each.work, Screening) for each in self._busy.values()):
+                if self._at_work(events):
                     events = events + self._executor.events(TICK)
                 else:
                     time.sleep(TICK)
                 self._watch(self._progress)
         self._progress.say("the store is back, and the search goes on")
         return [event for event in events if event.worker in self._busy]
+
+    def _at_work(self, events: list[Event]) -> bool:
+        """Say whether any worker may have more to say than these events, none of which has been answered."""
+        waiting = set()
+        for event in events:
+            work = self._busy[event.worker].work
+            paused = isinstance(event.what, Report) and isinstance(work, Ticket) and event.what.step in work.job.pauses
+            if event.last or paused:
+                waiting.add(event.worker)
+        return bool(self._busy.keys() - waiting)
 
     def _rejoin(self, *, lost: bool) -> None:
         """Make the plan anew, and keep of what the workers do only what is still this driver's."""
@@ -351,7 +362,7 @@ class Loop:
         mine = {ticket.row: ticket for ticket in self._plan.unfinished}
         for worker, busy in list(self._busy.items()):
             work = busy.work
-            known = mine.get(work.row) if isinstance(work, Ticket) else None
+            known = mine.get(work.row) if isinstance(work, Ticket) and not lost else None
             if isinstance(work, Ticket) and known is not None and known.job.attempt == work.job.attempt + 1:
                 del mine[work.row]
                 self._progress.running[work.job.trial] = 0

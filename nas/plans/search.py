@@ -10,7 +10,7 @@ from typing import Any
 
 from nas.job import Found, Job, Method, Origin, Report, Scored, ScoreJob
 from nas.plans import Bench, Screening, Ticket
-from nas.schedules import Decided, Fork, Verdict, make_schedule
+from nas.schedules import Decided, Fork, Schedule, Verdict, make_schedule
 from nas.settings import Screen, Settings
 from nas.store import News, State, Store, Writer, queries
 from nas.store.queries import TrialRow
@@ -23,7 +23,7 @@ from search_spaces.space import Space
 DUPLICATES = 200
 SUPERNETS = 3
 TURNS = 4096
-TRAINING = "training"
+TRAINING, ARCHITECTURE = "training", "architecture"
 
 Note = Callable[[int, State, "dict[str, float] | None"], None]
 
@@ -54,6 +54,12 @@ def strategy_of(settings: Settings, space: Space) -> Strategy:
     return guided(made, part, len(settings.objectives), settings.seed, predictors, count, name=name)
 
 
+def schedule_of(settings: Settings, space: Space) -> Schedule:
+    """Make the schedule that settings name for their part of a space."""
+    options = settings.schedule_options | ({ARCHITECTURE: True} if settings.pbt_architecture else {})
+    return make_schedule(settings.schedule, settings.epochs, part_of(settings, space), settings.seed, options)
+
+
 class Search:
     """Asks a strategy for new architectures until the study has its trials, and a schedule which of them go on.
 
@@ -67,9 +73,7 @@ class Search:
         self._bench = bench
         self._strategy = strategy_of(settings, space)
         self._chooser = self._strategy if isinstance(self._strategy, Chooser) else None
-        self._schedule = make_schedule(
-            settings.schedule, settings.epochs, space, settings.seed, settings.schedule_options
-        )
+        self._schedule = schedule_of(settings, space)
         self._seen: dict[str, Judged | int] = {}
         self._keys: dict[int, str] = {}
         self._numbers: dict[int, int] = {}
@@ -97,13 +101,15 @@ class Search:
     def take(self, writer: Writer) -> Ticket | Screening | None:
         settings, chooser = self._bench.settings, self._chooser
         if self._made + self._screenings + self._supernets >= settings.trials or self.exhausted:
-            return self._close(writer)
+            self._close(writer)
+            return None
         if settings.replay is not None and not self._made:
             architecture = {"network": settings.replay["network"], TRAINING: settings.replay["segments"][0][TRAINING]}
             return self._add(writer, Proposal(-1 - self._number, architecture))
         proposals = self._propose(writer, chooser.count(self._takes * TURNS) if chooser else 1)
         if not proposals:
-            return self._close(writer) if self.exhausted else None
+            self._close(writer)
+            return None
         self._takes += 1
         if chooser is None or len(proposals) == 1:
             return self._add(writer, proposals[0])

@@ -76,7 +76,7 @@ class Seat:
         self._looked = time.monotonic()
         patient = time.monotonic() - self._contact >= LEASE
         with self._store.begun() as connection:
-            self._enter(connection)
+            _lock(connection, self._study)
             others = [row for row in _living(connection, self._study) if row.id != self.driver]
             reap(connection, self._study, [row.id for row in others if _gone(row) or (patient and row.lease < row.now)])
             return orphans(connection, self._study)
@@ -143,7 +143,8 @@ def seated(store: Store, name: str, plan: str, locked: bool) -> Iterator[Seat]:
             if not locked:
                 _lock(connection, study)
             living = _living(connection, study)
-            dead = living if locked else [row for row in living if _gone(row) or row.lease < row.now]
+            # After the server was away every lease has run out: the others get as long again to come back.
+            dead = living if locked else [row for row in living if _gone(row) or row.lease + LEASE < row.now]
             reap(connection, study, [row.id for row in dead])
             _refuse([row for row in living if row not in dead], name, plan)
             driver = _add(connection, store.engine, study, plan)
