@@ -1,0 +1,1 @@
+"""Ways into other programs, for those who would rather stay in them."""
