@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -27,6 +28,9 @@ class Sampled:
     infeasible, the better half of the window by non-dominated rank and crowding and the most recent half stay.
     `genes` keeps each proposal's parameters in its note; without it, `remember` asks the sampler again, which
     answers alike. `bound` is the greatest loss that the sampler can compute with.
+
+    A trial that is remembered is given to Optuna at the next ask, since that costs far more than to note it: most of
+    a long study has left the window by then.
     """
 
     def __init__(
@@ -48,22 +52,24 @@ class Sampled:
         self._genes = genes
         self._bound = bound
         self._study = optuna.create_study(directions=self._directions, sampler=sampler)
+        self._given = 0
+        self._late: list[Late | FrozenTrial] = []
         self._open: dict[int, Open] = {}
-        self._count = 0
         self._judged = 0
 
     def ask(self, turn: int) -> Proposal:
+        self._give()
         _reseed(self._sampler, Random(f"{self._seed}/{turn}").getrandbits(32))
         trial, architecture = self._view.suggest(self._study)
         params = trial.params
-        self._note(turn, params)
+        self._open[turn] = Open(self._given, params)
+        self._given += 1
         return Proposal(turn, architecture, {"genes": params} if self._genes else {})
 
     def remember(self, proposal: Proposal) -> None:
         if self._genes or isinstance(self._view, ByRun):
-            params = self._view.params(proposal)
-            self._study.add_trial(self._frozen(TrialState.RUNNING, params))
-            self._note(proposal.turn, params)
+            self._open[proposal.turn] = Open(self._given + len(self._late), proposal)
+            self._late.append(Late(TrialState.RUNNING, proposal))
         elif self.ask(proposal.turn).architecture != proposal.architecture:
             self.tell(proposal.turn, None)
             warnings.warn(
@@ -74,55 +80,77 @@ class Sampled:
         told = self._open.pop(turn, None)
         if told is None:
             return
-        if losses is not None:
-            self._study.tell(told.number, [min(max(loss, -self._bound), self._bound) for loss in losses])
-            self._judged += 1
-        else:
-            self._study.tell(told.number, state=TrialState.FAIL)
+        bound = self._bound
+        self._end(told.number, [float(min(max(loss, -bound), bound)) for loss in losses] if losses else None)
         if not feasible:
-            self._study.add_trial(self._frozen(TrialState.PRUNED, told.params, {"feasible": 1.0}))
-            self._count += 1
-            self._judged += 1
+            self._late.append(Late(TrialState.PRUNED, told.source, constraints={"feasible": 1.0}))
+        self._judged += losses is not None
+        self._judged += not feasible
         if self._window is not None and self._judged >= 2 * self._window:
             self._shrink(self._window)
 
-    def _note(self, turn: int, params: dict[str, Any]) -> None:
-        self._open[turn] = Open(self._count, params)
-        self._count += 1
+    def _end(self, number: int, values: list[float] | None) -> None:
+        """Let a trial be complete; one without values, or with one that is no number, has failed."""
+        if values is not None and any(map(math.isnan, values)):
+            values = None
+        state = TrialState.FAIL if values is None else TrialState.COMPLETE
+        late = None if number < self._given else self._late[number - self._given]
+        if isinstance(late, Late):
+            self._late[number - self._given] = replace(late, state=state, values=values)
+        else:
+            self._give()
+            self._study.tell(number, values, state=state)
 
-    def _frozen(
-        self, state: TrialState, params: dict[str, Any], constraints: dict[str, float] | None = None
-    ) -> FrozenTrial:
+    def _give(self) -> None:
+        """Let Optuna have the trials that it has not seen yet."""
+        for late in self._late:
+            self._study.add_trial(late if isinstance(late, FrozenTrial) else self._frozen(late))
+        self._given += len(self._late)
+        self._late = []
+
+    def _frozen(self, late: Late) -> FrozenTrial:
+        source = late.source
+        params = self._view.params(source) if isinstance(source, Proposal) else source
         distributions = self._view.distributions(params)
-        return create_trial(state=state, params=params, distributions=distributions, constraints=constraints)
+        return create_trial(
+            state=late.state,
+            params=params,
+            distributions=distributions,
+            values=late.values,
+            constraints=late.constraints,
+        )
 
     def _shrink(self, window: int) -> None:
-        trials = self._study.get_trials(deepcopy=False)
-        judged = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        trials = [*self._study.get_trials(deepcopy=False), *self._late]
+        judged = [i for i, trial in enumerate(trials) if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         older, recent = judged[: -(window // 2)], judged[-(window // 2) :]
-        older = [trial for trial in older if trial.state == TrialState.COMPLETE]
-        fitness = pareto.fitness([trial.values for trial in older])
-        best = sorted(range(len(older)), key=fitness.__getitem__)[: window - window // 2]
-        kept = {trial.number for trial in recent} | {older[i].number for i in best}
-        turns = {told.number: turn for turn, told in self._open.items()}
+        losses = {i: trials[i].values or [] for i in older if trials[i].state == TrialState.COMPLETE}
+        ranked = sorted(zip(pareto.fitness(list(losses.values())), losses, strict=True))
+        best = [i for _, i in ranked[: window - window // 2]]
+        kept = {*recent, *best, *(told.number for told in self._open.values())}
+        places = {number: place for place, number in enumerate(sorted(kept))}
+        self._open = {turn: replace(told, number=places[told.number]) for turn, told in self._open.items()}
         self._study = optuna.create_study(directions=self._directions, sampler=self._sampler)
-        self._count, self._judged = 0, len(kept)
-        for trial in trials:
-            if trial.number in turns:
-                self._note(turns[trial.number], self._open[turns[trial.number]].params)
-            elif trial.number in kept:
-                self._count += 1
-            else:
-                continue
-            self._study.add_trial(trial)
+        self._given, self._late = 0, [trials[number] for number in places]
+        self._judged = len(recent) + len(best)
+
+
+@dataclass(frozen=True)
+class Late:
+    """A trial that Optuna has not been given yet: its parameters, or the proposal that says them, and how it ended."""
+
+    state: TrialState
+    source: Proposal | dict[str, Any]
+    values: list[float] | None = None
+    constraints: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
 class Open:
-    """A proposal not yet told of: its number in the Optuna study and its parameters."""
+    """A proposal not yet told of: its place among all trials, and its parameters or what says them."""
 
     number: int
-    params: dict[str, Any]
+    source: Proposal | dict[str, Any]
 
 
 def _reseed(sampler: BaseSampler, seed: int) -> None:

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState, create_trial
 
 from nas import catalog
 from nas.errors import UserError
@@ -331,6 +332,45 @@ def test_an_ask_of_tpe_does_not_grow_with_the_study(feasible: bool) -> None:
         feed(old, range(400, 480), feasible=feasible), feed(young, range(40, 120), feasible=feasible), strict=True
     )
     assert statistics.median(late / early for late, early in in_turns) < 1.6
+
+
+def test_optuna_is_given_what_the_window_leaves_of_a_long_study_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def noting(**described: Any) -> Any:
+        given.append(described)
+        return create_trial(**described)
+
+    monkeypatch.setattr("nas.strategies.sampled.create_trial", noting)
+    strategy = make_strategy("tpe", SMALL, 1, 0, {"window": 40})
+    for turn in range(1000):
+        strategy.remember(Proposal(turn, SMALL.draw(Random(turn))))
+        if turn < 997:
+            broken = turn % 10 == 5
+            strategy.tell(turn, None if broken else [abs(turn - 300.0)], feasible=not broken)
+    assert not given
+    strategy.ask(1000)
+    assert 40 <= len(given) < 80 + 3
+    assert [each["state"] for each in given].count(TrialState.RUNNING) == 3
+    assert 0.0 in [each["values"][0] for each in given if each["values"]]
+
+
+@pytest.mark.parametrize("objectives", [1, 2])
+def test_a_rebuilt_tpe_decides_alike_though_its_window_has_moved_on(objectives: int) -> None:
+    def go_on(strategy: Strategy, turns: range) -> list[Proposal]:
+        proposed = []
+        for turn in turns:
+            proposed.append(strategy.ask(turn))
+            losses = [badness(proposed[-1].architecture, k) for k in range(objectives)]
+            strategy.tell(turn, None if turn % 7 == 3 else losses, feasible=turn % 7 != 3)
+        return proposed
+
+    live, again = (make_strategy("tpe", SMALL, objectives, 5, {"window": 12}) for _ in range(2))
+    for proposal in go_on(live, range(60)):
+        again.remember(proposal)
+        losses = [badness(proposal.architecture, k) for k in range(objectives)]
+        again.tell(proposal.turn, None if proposal.turn % 7 == 3 else losses, feasible=proposal.turn % 7 != 3)
+    assert go_on(live, range(60, 90)) == go_on(again, range(60, 90))
 
 
 def test_the_window_of_tpe_keeps_the_best_the_latest_and_what_is_under_way() -> None:
