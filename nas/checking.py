@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from nas import lookup as lookups
 from nas.execution.simulated import Seconds
@@ -45,25 +46,25 @@ def check(settings: Settings, name: str | None = None, lookup: Lookup | None = N
     needs = {"constraints": settings.constraints[0]} if settings.constraints else {}
     needs |= {"schedules": f"got {settings.schedule}"} if settings.schedule != "none" else {}
     refuse(find("strategy", settings.strategy), needs)
-    check_schedule(settings, space)
+    check_schedule(settings, space, lookup)
 
 
-def check_schedule(settings: Settings, space: Space) -> None:
+def check_schedule(settings: Settings, space: Space, lookup: Lookup | None) -> None:
     """Refuse a schedule that cannot be made, or does not go with what else is asked."""
     takes = find("schedule", settings.schedule).options.fields
     if settings.pbt_architecture and ARCHITECTURE not in takes:
         raise SettingsError(
             f"--pbt-architecture goes with --schedule pbt, but --schedule is {settings.schedule}: use pbt"
         )
-    schedule = schedule_of(settings, space)
-    if schedule.retains and looked_up(settings.task):
+    forks = schedule_of(replace(settings, replay=None), space).retains
+    if forks and lookup is not None and not lookup.forks:
         raise SettingsError(
-            f"--schedule {settings.schedule} goes on from checkpoints with other decisions, but the results of "
-            f"{settings.task} are looked up: use asha, hyperband or median_stop"
+            f"--schedule {settings.schedule} goes on from checkpoints with other decisions, of which {lookup.name} "
+            "knows nothing: use asha, hyperband or median_stop, or a function with a parameter `parts`"
         )
     if settings.replay is not None:
         Tuned.from_json(settings.replay).require(space, settings.epochs)
-    if schedule.retains and settings.replay is not None:
+    if forks and settings.replay is not None:
         raise SettingsError(
             f"--replay-schedule trains as an earlier search found, and --schedule {settings.schedule} searches how to "
             "train: leave one of them out"

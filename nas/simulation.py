@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.checking import check
-from nas.execution.simulated import CLOCK, Seconds, VirtualWorkers
+from nas.execution.simulated import BEGAN, CLOCK, Seconds, VirtualWorkers
 from nas.loop import Loop
 from nas.objectives import objective
 from nas.plans import Bench
@@ -131,7 +131,7 @@ class Memory:
         self.trials[trial].state = State.RUNNING
 
     def report(self, trial: int, step: int, metrics: dict[str, float]) -> None:
-        self.trials[trial].metrics |= {name: value for name, value in metrics.items() if name != CLOCK}
+        self.trials[trial].metrics |= {name: value for name, value in metrics.items() if name not in (CLOCK, BEGAN)}
 
     def end(
         self,

@@ -18,13 +18,14 @@ from nas.checking import check_executor, usual_epochs
 from nas.checkpoints import KIND as CHECKPOINT
 from nas.checkpoints import Checkpoints
 from nas.execution import Executor
-from nas.execution.simulated import CLOCK, Seconds, VirtualWorkers
+from nas.execution.simulated import BEGAN, CLOCK, Seconds, VirtualWorkers
 from nas.loop import STORE_TIMEOUT, Loop
 from nas.objectives import Objective, objective
 from nas.plans import Bench
 from nas.plans.confirm import Confirm
 from nas.plans.search import Search
 from nas.progress import Progress, Watch
+from nas.schedules import Verdict
 from nas.settings import Settings, SettingsError
 from nas.storage import StudyFiles, below
 from nas.store import State, Store, StoreError, queries
@@ -272,10 +273,27 @@ class Study:
             begun = {"workers": len(executor.workers), "seconds": executor.seconds, "content": content}
             with self.store.writing(self.row.id) as writer:
                 writer.settings(self.row.settings | {"simulation": begun})
-        clocks = queries.metrics_at(self.store, self.row.id, {0}, {CLOCK})
-        under_way = queries.unfinished(self.store, self.row.id, "search")
-        starts = {row.number: clocks[row.id, 0][CLOCK] for row, *_ in under_way if (row.id, 0) in clocks}
-        executor.restore(queries.latest(self.store, self.row.id, CLOCK) or 0.0, starts)
+        executor.restore(queries.latest(self.store, self.row.id, CLOCK) or 0.0, *self._under_way())
+
+    def _under_way(self) -> tuple[dict[int, float], dict[int, dict[int, float]]]:
+        """Return when the latest attempts of trials that were under way began, and the clocks of what they reported.
+
+        One that has said nothing since its trial was paused begins now.
+        """
+        under_way = [row for row, *_ in queries.unfinished(self.store, self.row.id, "search") if row.step is not None]
+        paused = {
+            (trial, payload["step"])
+            for kind, trial, payload in (queries.history(self.store, self.row.id) if under_way else ())
+            if kind == "verdict" and payload["verdict"] == Verdict.PAUSE
+        }
+        starts, clocks = {}, {}
+        for row in under_way:
+            told = queries.curves(self.store, row.id)
+            clocks[row.number] = dict(told[CLOCK])
+            began = told.get(BEGAN, told[CLOCK])[0][1]
+            if (row.id, row.step) not in paused or began > clocks[row.number][row.step or 0]:
+                starts[row.number] = began
+        return starts, clocks
 
     def _bench(self, content: str | None) -> Bench:
         if content is None:

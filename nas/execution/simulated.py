@@ -1,7 +1,8 @@
 """The executor on a virtual clock: any number of workers, results that are looked up, and no time spent waiting.
 
 Events come in the order of virtual time, at equal times in the order in which their jobs were given. Every report
-carries the metric `clock`, the virtual seconds since the study began. What a worker says at one instant comes in one
+carries the metric `clock`, the virtual seconds since the study began, and step 0 of a trial that goes on after a pause
+`clock_began`, when it went on. What a worker says at one instant comes in one
 answer, so that the driver acts on it before it hears of another worker. Nothing depends on the real clock.
 
 A trial that goes on after a pause, in which its worker was free, tells at once what it told before, as of the time
@@ -24,7 +25,7 @@ from nas.lookup import follow
 from nas.objectives import broken
 from nas.schedules import Verdict
 from nas.settings import SettingsError
-from nas.tasks import Known, Lookup
+from nas.tasks import Known, Lookup, Part
 from search_spaces.decisions import Architecture
 from search_spaces.space import Space
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 Seconds = float | tuple[float, float]
 CLOCK = "clock"
+BEGAN = "clock_began"
 USUAL_SECONDS = 1.0
 
 
@@ -61,6 +63,10 @@ class Running:
     next: Report | Outcome | Problem = field(init=False)
     seconds: dict[int, float] = field(default_factory=dict)
     told: dict[int, float] = field(default_factory=dict)
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.due
 
 
 class VirtualWorkers:
@@ -158,7 +164,8 @@ class VirtualWorkers:
                 del self._work[worker]
                 return [*events, Event(worker, what)]
             clock = running.told[what.step] = running.known.get(what.step, self.clock)
-            events.append(Event(worker, Report(what.step, what.metrics | {CLOCK: clock})))
+            times = {CLOCK: clock} if what.step or clock == running.began else {CLOCK: clock, BEGAN: running.began}
+            events.append(Event(worker, Report(what.step, what.metrics | times)))
             if what.step in running.job.pauses:
                 return events
             self._advance(running)
@@ -180,13 +187,23 @@ class VirtualWorkers:
             running.due += running.seconds.get(what.step, 0.0)
 
     def _evaluate(self, job: Job, running: Running) -> Evaluation:
-        known = self._lookup.look_up(self._space, job.architecture, job.seed, job.epochs)
+        known = self._known(job)
         running.seconds = self._durations(job, known)
         if job.origin is not None:
             begun = job.origin.step
             known = replace(known, epochs=tuple(epoch for epoch in known.epochs if epoch.number > begun))
             job = replace(job, pauses=frozenset(pause for pause in job.pauses if pause > begun))
         return (yield from follow(job, known, self._lookup.name))
+
+    def _known(self, job: Job) -> Known:
+        """Look up a job, one that went on from another trial as a training that changed on its way."""
+        parts, architecture, origin = list[Part](), job.architecture, job.origin
+        while origin is not None:
+            parts.insert(0, (origin.step, architecture))
+            architecture, origin = origin.architecture, origin.before
+        if parts:
+            parts.insert(0, (0, architecture))
+        return self._lookup.look_up(self._space, job.architecture, job.seed, job.epochs, parts)
 
     def _durations(self, job: Job, known: Known) -> dict[int, float]:
         """Return the seconds that each epoch's result takes after the one before."""

@@ -5,7 +5,7 @@ A task has a name, and some a word of their own after a colon: `digits`, `table:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
@@ -90,6 +90,9 @@ class Known:
         return cls({name: ordered[0][1][name] for name in cheap if name in ordered[0][1]}, epochs)
 
 
+Part = tuple[int, Architecture]
+
+
 class Lookup(Protocol):
     """A task in which nothing is trained, because the result of each architecture is known or quickly computed."""
 
@@ -110,8 +113,18 @@ class Lookup(Protocol):
     def epochs(self, space: Space) -> Collection[int] | None:
         """List the epochs after which results are known; None: only results of full trainings, however long."""
 
-    def look_up(self, space: Space, architecture: Architecture, seed: int, epochs: int) -> Known:
-        """Return what so many epochs give an architecture; raises Infeasible, or TaskError for a bad result."""
+    @property
+    def forks(self) -> bool:
+        """Whether it knows what comes of a training that changes on its way."""
+        ...
+
+    def look_up(
+        self, space: Space, architecture: Architecture, seed: int, epochs: int, parts: Sequence[Part] = ()
+    ) -> Known:
+        """Return what so many epochs give an architecture; raises Infeasible, or TaskError for a bad result.
+
+        `parts` are those of a training that changed on its way: after how many epochs which architecture went on.
+        """
 
     def untrained(self, space: Space, architecture: Architecture) -> Mapping[str, float]:
         """Return what is known of an architecture before its training, the scores of predictors included.

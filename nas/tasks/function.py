@@ -7,6 +7,13 @@ dictionary of metrics, or a list of such dictionaries, one for each epoch from t
         return {"val_accuracy": 0.9, "params": 1200, "seconds": 12.5}
 
 Metrics have the names that the columns of a table have (see `nas.tasks.table`); `seconds` is how long it would take.
+One that has a parameter `parts` knows of trainings that change on their way, as schedules such as pbt make them: it is
+given a list of pairs, after how many epochs which architecture went on, the first of them 0, and of such a training it
+returns a list.
+
+    def score(architecture, parts):
+        return [{"val_accuracy": ...}, ...]
+
 A function that raises `nas.job.Infeasible` says that an architecture cannot be.
 """
 
@@ -16,13 +23,13 @@ import importlib
 import inspect
 import math
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from nas.tasks import Known, TaskError
+from nas.tasks import Known, Part, TaskError
 from search_spaces.decisions import Architecture
 from search_spaces.registry import register
 from search_spaces.space import Space
@@ -37,7 +44,7 @@ class Function:
 
     argument: ClassVar[str] = "MODULE:NAME"
 
-    def __init__(self, function: str | Callable[[Architecture], Any]) -> None:
+    def __init__(self, function: str | Callable[..., Any]) -> None:
         self._function = _imported(function) if isinstance(function, str) else function
         self.name = f"function:{function if isinstance(function, str) else _named(function)}"
 
@@ -56,8 +63,17 @@ class Function:
     def epochs(self, space: Space) -> Collection[int] | None:
         return range(1, sys.maxsize)
 
-    def look_up(self, space: Space, architecture: Architecture, seed: int, epochs: int) -> Known:
-        result = self._function(architecture)
+    @property
+    def forks(self) -> bool:
+        return "parts" in inspect.signature(self._function).parameters
+
+    def look_up(
+        self, space: Space, architecture: Architecture, seed: int, epochs: int, parts: Sequence[Part] = ()
+    ) -> Known:
+        if self.forks:
+            result = self._function(architecture, parts=list(parts) or [(0, architecture)])
+        else:
+            result = self._function(architecture)
         if isinstance(result, Mapping):
             numbered = {epochs: self._figures(result)}
         else:
@@ -91,7 +107,7 @@ class Function:
         return figures
 
 
-def _imported(text: str) -> Callable[[Architecture], Any]:
+def _imported(text: str) -> Callable[..., Any]:
     module, _, name = text.partition(":")
     if not module or not name:
         raise TaskError(f"task 'function:{text}' is not complete: write it as function:MODULE:NAME")
@@ -102,7 +118,7 @@ def _imported(text: str) -> Callable[[Architecture], Any]:
         raise TaskError(f"task 'function:{text}' cannot be imported: {error}; see that {module} is here") from None
     if not callable(function):
         raise TaskError(f"task 'function:{text}' cannot be used: {module} has no function {name}")
-    found: Callable[[Architecture], Any] = function
+    found: Callable[..., Any] = function
     return found
 
 
@@ -117,5 +133,5 @@ def _from_here() -> Iterator[None]:
         sys.path.remove(here)
 
 
-def _named(function: Callable[[Architecture], Any]) -> str:
+def _named(function: Callable[..., Any]) -> str:
     return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"

@@ -27,13 +27,13 @@ with `test` are kept for reports, and a search never sees them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import ClassVar
 
 from nas.job import Infeasible
-from nas.tasks import Known
+from nas.tasks import Known, Part
 from nas.tasks.table_file import TableError, read_table
 from nas.tasks.table_index import FULL, Curve, Index, build_index
 from search_spaces.decisions import Architecture, canonical, identity
@@ -48,6 +48,7 @@ class Table:
     """Results of trainings made before, from a CSV or JSON file or one of the package's own."""
 
     argument: ClassVar[str] = "PATH"
+    forks: ClassVar[bool] = False
 
     def __init__(self, path: str) -> None:
         self.name = f"table:{path}"
@@ -63,7 +64,9 @@ class Table:
     def epochs(self, space: Space) -> Collection[int] | None:
         return self._index(space).epochs
 
-    def look_up(self, space: Space, architecture: Architecture, seed: int, epochs: int) -> Known:
+    def look_up(
+        self, space: Space, architecture: Architecture, seed: int, epochs: int, parts: Sequence[Part] = ()
+    ) -> Known:
         runs = self._runs(space, architecture)
         curve = runs[seed % len(runs)]
         if self._index(space).epochs is None:

@@ -13,9 +13,14 @@ from fake_runs import Crash, Fake, crashing_at, facts, register, reopen, start
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
+from nas.checking import check_schedule
 from nas.schedules import Verdict
+from nas.settings import Settings, SettingsError
+from nas.simulation import simulate
 from nas.store import State, queries
 from nas.study import Study
+from nas.tasks import find_lookup
+from nas.tasks.function import Function
 from search_spaces.decisions import Choice, Integer, Real, Struct, changeable
 from search_spaces.space import Space
 
@@ -197,3 +202,61 @@ def test_more_trials_after_the_end_are_a_population_of_their_own(tmp_path: Path)
     after = {row.number: (row.state, row.values) for row in study}
     assert {number: after[number] for number in before} == before
     assert sum(state is State.COMPLETED for state, _ in after.values()) == 8
+
+
+STEPS = Space(
+    "steps",
+    "for tests",
+    Struct(network=Struct(), training=Struct(rate=changeable(Choice(1, 2, 4, 8)))),
+    lambda architecture, signature: pytest.fail("nothing is built here"),
+)
+
+
+def summed(architecture: Any, parts: list[tuple[int, Any]]) -> list[dict[str, float]]:
+    """A training whose accuracy grows by its rate, in per cent, each epoch."""
+    curve, total = [], 0
+    for epoch in range(3):
+        total += next(part["training"]["rate"] for begin, part in reversed(parts) if begin <= epoch)
+        curve.append({"val_accuracy": total / 100})
+    return curve
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_population_based_training_on_the_simulator_worked_by_hand(
+    monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Four members with rates 1, 2, 4, 8; at each pause the worst goes on from the best, at the rate beside 8, 4.
+
+    After epoch 1 they have 1, 2, 4, 8: trial 0 ends, and 4 begins from trial 3. After epoch 2 trials 1 to 4 have
+    4, 8, 16, 8 + 4: trial 1 ends, and 5 begins from trial 3. After epoch 3 trials 2 to 5 have 12, 24, 16, 16 + 4.
+    """
+    register(monkeypatch, STEPS)
+    asked = Settings(
+        space="steps",
+        task="function:somewhere:summed",
+        objectives=("accuracy",),
+        strategy="grid",
+        strategy_options={"order": "lexicographic"},
+        schedule="pbt",
+        schedule_options={"interval": 1, "quantile": 0.25, "resample": 0.0},
+        trials=4,
+        epochs=3,
+    )
+    trials = simulate(asked, workers, Function(summed))
+    found = [(each.architecture["training"]["rate"], each.state.value, each.values["accuracy"]) for each in trials]
+    assert found == [
+        (1, "STOPPED", 0.01),
+        (2, "STOPPED", 0.04),
+        (4, "COMPLETED", 0.12),
+        (8, "COMPLETED", 0.24),
+        (4, "COMPLETED", 0.16),
+        (4, "COMPLETED", 0.20),
+    ]
+    # With one worker and a third of a second an epoch, 4 + 4 + 4 epochs take four seconds.
+    assert workers > 1 or max(each.clock for each in trials) == pytest.approx(4.0)
+
+
+def test_a_fork_of_what_is_looked_up_is_refused() -> None:
+    asked = {"space": "tuned", "task": "table:digits_bench", "schedule": "pbt", "objectives": ("accuracy",)}
+    with pytest.raises(SettingsError, match=r"--schedule pbt .*table:digits_bench knows nothing: use asha, hyperband"):
+        check_schedule(Settings(**asked), TUNED, find_lookup("table:digits_bench"))  # type: ignore[arg-type]

@@ -218,6 +218,9 @@ def test_all_strategies_and_schedules_run(strategy: str, schedule: str) -> None:
     if trains_supernets(strategy):
         with pytest.raises(SettingsError):
             simulate(asked, 3)
+    elif schedule in ("pbt", "pb2"):
+        with pytest.raises(SettingsError, match="digits_bench"):
+            simulate(asked, 3)
     elif schedule != "none" and "schedules" in lacks:
         with pytest.raises(SettingsError, match="does not do schedules"):
             simulate(asked, 3)
@@ -290,9 +293,14 @@ def with_scores(folder: Path) -> str:
     return f"table:{folder / 'scored.csv'}"
 
 
-@pytest.mark.parametrize(("strategy", "screen"), [("tpe", None), ("nsga2", None), ("nsga2", "gradsign:3")])
-def test_a_killed_study_goes_on_to_the_same_end(tmp_path: Path, strategy: str, screen: str | None) -> None:
-    asked = {"strategy": strategy, "screen": screen, "schedule": "asha", "trials": 10, "task": with_scores(tmp_path)}
+@pytest.mark.parametrize(
+    ("strategy", "screen", "schedule"),
+    [("tpe", None, "asha"), ("nsga2", None, "hyperband"), ("nsga2", "gradsign:3", "asha")],
+)
+def test_a_killed_study_goes_on_to_the_same_end(
+    tmp_path: Path, strategy: str, screen: str | None, schedule: str
+) -> None:
+    asked = {"strategy": strategy, "screen": screen, "schedule": schedule, "trials": 10, "task": with_scores(tmp_path)}
     calls: list[str] = []
     whole = started(tmp_path / "whole", **asked)
     run_with(whole, lambda call, what: calls.append(call))
