@@ -30,7 +30,6 @@ from nas.store.models import State
 SETTLING = 60.0  # seconds in which workers on this machine have started
 FIRST = 10.0  # seconds in which the first worker on a cluster has, if it has a place
 GRACE = 1.0  # seconds in which a cancelled trial may end by itself
-DYING = 5.0  # seconds in which a killed process is gone
 REST = 0.2  # seconds between two tries while the head of the cluster is away
 FAILURES = 5
 
@@ -109,10 +108,8 @@ class RayWorkers:
         if slot.placing is not None:
             return
         stopped = slot.stop()
-        done, _ = ray.wait([stopped], timeout=GRACE)
-        if not done:
+        if not ray.wait([stopped], timeout=GRACE)[0]:
             self._replace(slot)
-            ray.wait([stopped], timeout=DYING)
 
     def close(self) -> None:
         with suppress(ClusterLostError):

@@ -6,12 +6,12 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_runs import WIDE, evaluate, register, start
+from orders import diary, ended, evaluations, following, gone, job, process, reached, ready, steps, within
 
 from nas.execution import Event, Executor, Problem
 from nas.execution.inline import Inline
@@ -20,82 +20,6 @@ from nas.schedules import Verdict
 from nas.settings import SettingsError
 from nas.store import State, queries
 from nas.study import make_executor
-
-PATIENCE = 60.0
-pytestmark = pytest.mark.ray
-
-
-def evaluations() -> Evaluate:
-    """An evaluation that does what its job's architecture says, and keeps a diary in the job's folder.
-
-    Made inside a function, so that Ray sends it along rather than the name of this module.
-    """
-
-    def obey(job: Job) -> Evaluation:
-        import os
-        import threading
-
-        from nas.job import Infeasible, Outcome, Report
-
-        def note(line: str) -> None:
-            job.folder.mkdir(parents=True, exist_ok=True)
-            with open(job.folder / "diary", "a") as diary:
-                diary.write(f"{line}\n")
-
-        orders = job.architecture
-        try:
-            for step in range(job.epochs + 1):
-                note(str(step))
-                if orders.get("die") == step and not (job.folder / "died").exists():
-                    if orders.get("once"):
-                        (job.folder / "died").touch()
-                    os._exit(9)
-                if orders.get("fail") == step:
-                    raise ValueError("a bad shape\nand more")
-                if orders.get("infeasible") == step:
-                    raise Infeasible("params 7 breaks params<=3")
-                metrics: dict[str, Any] = {"params": 7.0, "val_accuracy": step / 10, "trial": float(job.trial)}
-                if orders.get("unsendable") == step:
-                    metrics["lock"] = threading.Lock()
-                yield Report(step, metrics)
-            note("done")
-            return Outcome({"accuracy": 0.5, "params": 7.0})
-        finally:
-            note("closed")
-
-    return obey
-
-
-def job(folder: Path, number: int = 0, epochs: int = 4, pauses: set[int] = frozenset(), **orders: Any) -> Job:  # type: ignore[assignment]
-    return Job(number, 1, orders, seed=number, epochs=epochs, pauses=frozenset(pauses), folder=folder / f"{number:05d}")
-
-
-def diary(job: Job) -> list[str]:
-    file = job.folder / "diary"
-    return file.read_text().split() if file.exists() else []
-
-
-def following(executor: Executor, until: Callable[[list[Event]], bool]) -> list[Event]:
-    """Collect events until there are those that are waited for."""
-    found: list[Event] = []
-    deadline = time.monotonic() + PATIENCE
-    while not until(found):
-        assert time.monotonic() < deadline, f"only {found}"
-        found += executor.events(0.2)
-    return found
-
-
-def ended(count: int) -> Callable[[list[Event]], bool]:
-    return lambda events: sum(event.last for event in events) >= count
-
-
-def reached(step: int) -> Callable[[list[Event]], bool]:
-    return lambda events: any(isinstance(each.what, Report) and each.what.step == step for each in events)
-
-
-def steps(events: list[Event], worker: str) -> list[Any]:
-    told = [event.what for event in events if event.worker == worker]
-    return [what.step if isinstance(what, Report) else type(what).__name__ for what in told]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +41,7 @@ def pair(cluster: None) -> Iterator[Executor]:
     executor.close()
 
 
-@pytest.fixture(params=["inline", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.fixture(params=["inline", pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.ray])])
 def executor(request: pytest.FixtureRequest) -> Executor:
     """The contract of both; Ray's workers are reused from test to test, as they are from trial to trial."""
     return Inline(evaluations()) if request.param == "inline" else request.getfixturevalue("pair")
@@ -128,10 +52,7 @@ def test_a_job_reports_each_step_and_its_outcome(executor: Executor, tmp_path: P
     executor.submit(worker, work)
     events = following(executor, ended(1))
     assert steps(events, worker) == [0, 1, 2, 3, 4, "Outcome"] and diary(work)[-2:] == ["done", "closed"]
-    assert (
-        events[-1].what == Outcome({"accuracy": 0.5, "params": 7.0})
-        and executor.device_of(executor.workers[0]) == "cpu"
-    )
+    assert events[-1].what == Outcome({"accuracy": 0.5, "params": 7.0}) and executor.device_of(worker) == "cpu"
     assert executor.events(0.05) == []
 
 
@@ -157,6 +78,79 @@ def test_a_stopped_job_is_closed_and_its_worker_free(executor: Executor, tmp_pat
     assert diary(work) == ["0", "1", "closed"]
 
 
+def test_a_paused_job_is_closed_and_its_worker_free_and_later_it_tells_all_again(
+    executor: Executor, tmp_path: Path
+) -> None:
+    worker, work, between = executor.workers[0], job(tmp_path, pauses={1, 3}), job(tmp_path, 1, epochs=1)
+    executor.submit(worker, work)
+    following(executor, reached(1))
+    executor.answer(worker, Verdict.PAUSE)
+    executor.submit(worker, between)
+    assert steps(following(executor, ended(1)), worker) == [0, 1, "Outcome"]
+    assert diary(work) == ["0", "1", "closed"]
+    executor.submit(worker, work)
+    for pause, before in ((1, [0, 1]), (3, [2, 3])):
+        assert steps(following(executor, reached(pause)), worker) == before
+        executor.answer(worker, Verdict.CONTINUE)
+    assert steps(following(executor, ended(1)), worker) == [4, "Outcome"]
+
+
+@pytest.mark.parametrize("begun", [1, 2, 4])
+def test_a_forked_job_waits_at_the_pauses_after_its_origin(executor: Executor, tmp_path: Path, begun: int) -> None:
+    worker, work = executor.workers[0], job(tmp_path, epochs=5, pauses={2, 4}, begun=begun)
+    executor.submit(worker, work)
+    for pause in (each for each in (2, 4) if each > begun):
+        following(executor, reached(pause))
+        assert executor.events(0.3) == [] and diary(work)[-1] == str(pause)
+        executor.answer(worker, Verdict.CONTINUE)
+    following(executor, ended(1))
+    assert diary(work) == ["0", *map(str, range(begun + 1, 6)), "done", "closed"]
+
+
+def test_a_cancelled_job_is_heard_of_no_more(executor: Executor, tmp_path: Path) -> None:
+    [worker, *_], work = ready(executor, 1), job(tmp_path, epochs=10_000, sleep=0.01)
+    executor.submit(worker, work)
+    following(executor, reached(3))
+    executor.cancel(worker)
+    told = diary(work)
+    assert told[-1] == "closed" and executor.events(0.3) == [] and diary(work) == told
+    executor.submit(worker, job(tmp_path, 1, epochs=1))
+    events = following(executor, ended(1))
+    assert steps(events, worker) == [0, 1, "Outcome"] and events[0].what.metrics["trial"] == 1.0  # type: ignore[union-attr]
+
+
+def test_a_job_that_waits_at_a_pause_can_be_cancelled_and_so_can_nothing(executor: Executor, tmp_path: Path) -> None:
+    worker, work = executor.workers[0], job(tmp_path, pauses={1})
+    executor.submit(worker, work)
+    following(executor, reached(1))
+    executor.cancel(worker)
+    executor.cancel(worker)
+    assert diary(work) == ["0", "1", "closed"]
+    executor.submit(worker, job(tmp_path, 1, epochs=1))
+    assert steps(following(executor, ended(1)), worker) == [0, 1, "Outcome"]
+
+
+@pytest.mark.parametrize(
+    ("orders", "state", "reason"),
+    [
+        ({"crowd": 1}, State.INFEASIBLE, "out of memory: no room"),
+        ({"starve": 1}, State.INFEASIBLE, "out of memory: MemoryError"),
+        ({"cuda": 1}, State.FAILED, "RuntimeError: CUDA error: an illegal memory access was encountered"),
+    ],
+)
+def test_after_a_lack_of_memory_or_a_broken_gpu_the_process_is_a_clean_one(
+    executor: Executor, tmp_path: Path, orders: dict[str, int], state: State, reason: str
+) -> None:
+    worker, soiling, after = executor.workers[0], job(tmp_path, **orders), job(tmp_path, 1, epochs=1)
+    executor.submit(worker, soiling)
+    problem = following(executor, ended(1))[-1].what
+    assert isinstance(problem, Problem) and (problem.state, problem.reason, problem.soiled) == (state, reason, True)
+    ready(executor, 2 if worker != "inline" else 1)
+    executor.submit(worker, after)
+    assert steps(following(executor, ended(1)), worker) == [0, 1, "Outcome"]
+    assert (process(after) == process(soiling)) is (worker == "inline")
+
+
 @pytest.mark.parametrize("step", [0, 1, 4])
 def test_an_exception_is_a_failure_with_its_traceback(executor: Executor, tmp_path: Path, step: int) -> None:
     worker = executor.workers[0]
@@ -164,7 +158,12 @@ def test_an_exception_is_a_failure_with_its_traceback(executor: Executor, tmp_pa
     problem = following(executor, ended(1))[-1].what
     assert isinstance(problem, Problem) and problem.state is State.FAILED
     assert problem.reason == "ValueError: a bad shape"
-    assert problem.traceback is not None and "in obey" in problem.traceback and "and more" in problem.traceback
+    assert (
+        not problem.soiled
+        and problem.traceback is not None
+        and "in obey" in problem.traceback
+        and "and more" in problem.traceback
+    )
     executor.submit(worker, job(tmp_path, 1, epochs=1))
     assert steps(following(executor, ended(1)), worker) == [0, 1, "Outcome"]
 
@@ -194,8 +193,9 @@ def test_inline_is_quiet_while_it_waits_and_after_its_end(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_two_workers_of_ray_work_side_by_side(pair: Executor, tmp_path: Path) -> None:
-    works = {worker: job(tmp_path, number, epochs=3) for number, worker in enumerate(pair.workers)}
+    works = {worker: job(tmp_path, number, epochs=3) for number, worker in enumerate(ready(pair, 2))}
     for worker, work in works.items():
         pair.submit(worker, work)
     events = following(pair, ended(2))
@@ -206,6 +206,7 @@ def test_two_workers_of_ray_work_side_by_side(pair: Executor, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_ray_works_ahead_of_the_driver_but_not_far(pair: Executor, tmp_path: Path) -> None:
     work = job(tmp_path, epochs=30)
     pair.submit(pair.workers[0], work)
@@ -216,9 +217,10 @@ def test_ray_works_ahead_of_the_driver_but_not_far(pair: Executor, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize("step", [0, 2])
 def test_a_dead_worker_of_ray_is_stale_and_another_takes_its_place(pair: Executor, tmp_path: Path, step: int) -> None:
-    doomed, other = pair.workers
+    doomed, other = ready(pair, 2)
     pair.submit(doomed, job(tmp_path, 0, die=step))
     pair.submit(other, job(tmp_path, 1))
     events = following(pair, ended(2))
@@ -230,6 +232,28 @@ def test_a_dead_worker_of_ray_is_stale_and_another_takes_its_place(pair: Executo
 
 
 @pytest.mark.slow
+@pytest.mark.ray
+def test_a_step_that_takes_long_is_ended_with_its_process(pair: Executor, tmp_path: Path) -> None:
+    endless, other, after = job(tmp_path, sleep=600), job(tmp_path, 1, epochs=20, sleep=0.1), job(tmp_path, 2, epochs=1)
+    doomed, healthy = ready(pair, 2)
+    pair.submit(doomed, endless)
+    pair.submit(healthy, other)
+    while not diary(endless):
+        time.sleep(0.05)
+    pair.cancel(doomed)
+    assert doomed not in pair.workers
+    within(20, lambda: gone(process(endless)))
+    events = following(pair, ended(1))
+    assert {event.worker for event in events} == {healthy} and events[-1].what == Outcome(
+        {"accuracy": 0.5, "params": 7.0}
+    )
+    assert doomed in ready(pair, 2)
+    pair.submit(doomed, after)
+    assert steps(following(pair, ended(1)), doomed) == [0, 1, "Outcome"] and diary(endless) == ["0"]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
 def test_more_workers_than_a_ray_that_is_up_has_cpus_for_are_refused(cluster: None) -> None:
     from nas.execution.ray import RayWorkers
 
@@ -240,6 +264,7 @@ def test_more_workers_than_a_ray_that_is_up_has_cpus_for_are_refused(cluster: No
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_what_ray_cannot_send_is_a_failure(pair: Executor, tmp_path: Path) -> None:
     pair.submit(pair.workers[0], job(tmp_path, unsendable=1))
     problem = following(pair, ended(1))[-1].what
@@ -249,6 +274,7 @@ def test_what_ray_cannot_send_is_a_failure(pair: Executor, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_study_on_ray_is_complete_though_a_worker_dies(
     cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +347,7 @@ assert not ray.is_initialized()
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_closing_ends_the_ray_that_it_started() -> None:
     ran = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
