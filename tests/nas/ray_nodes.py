@@ -21,10 +21,14 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from ray._raylet import AuthenticationTokenLoader, Config
+from ray.util import get_node_ip_address
 
 TOKEN = "0123456789abcdef" * 4
-# This process joins clusters as well, and Ray reads these once: before any test here or elsewhere starts one.
+# This process joins clusters as well. Ray has read these when it was imported, or does so at its first start.
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
+Config.initialize("")
+AuthenticationTokenLoader.instance().reset_cache()
 # A node that does not answer is given up after 10 seconds instead of 66.
 WATCHFUL = {
     "RAY_health_check_initial_delay_ms": "1000",
@@ -205,9 +209,7 @@ def autoscaling(most: int) -> Iterator[Head]:
 
 
 def own_address() -> str:
-    import ray
-
-    return str(ray.util.get_node_ip_address())
+    return str(get_node_ip_address())
 
 
 def free_port() -> int:
