@@ -100,26 +100,18 @@ def usual_epochs(task: str, space: str) -> int:
     return known or Settings().epochs
 
 
-def check_engine(settings: Settings, engine: str, executor: str, address: str | None) -> None:
+def check_engine(settings: Settings, engine: str, executor: str = "auto") -> None:
     """Refuse an engine that is none, and what Ray Tune does not do for us."""
     if engine not in ENGINES:
         raise SettingsError(f"--engine {engine!r} is not known: choose one of {', '.join(ENGINES)}")
-    usual = Settings()
-    asked = {
-        f"--executor {executor}": executor not in ("auto", "ray"),
-        "--screen": settings.screen is not None,
-        "--replay-schedule": settings.replay is not None,
-        "--pbt-architecture": settings.pbt_architecture,
-        "--storage": settings.storage is not None,
-        "--trial-timeout": settings.trial_timeout is not None,
-        "--keep-checkpoints": settings.keep_checkpoints != usual.keep_checkpoints,
-        "--ray-address": address is not None,
-    }
-    for option, given in asked.items():
-        if given:
-            raise SettingsError(f"{option} does not go with --engine tune: leave it out, or use --engine nas")
-    if looked_up(settings.task):
-        raise SettingsError(f"--engine tune trains, but {settings.task} is looked up: use --engine nas")
+    if engine == "tune":
+        if executor not in ("auto", "ray"):
+            raise SettingsError(
+                f"--executor {executor} does not go with --engine tune, which works on Ray: leave it out"
+            )
+        from nas.integrations.tune import engine as tune
+
+        tune.check(settings)
 
 
 def check_executor(

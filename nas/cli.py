@@ -211,6 +211,7 @@ def search(
     from nas.catalog import read_settings
     from nas.checking import check, check_engine, check_executor, usual_epochs
     from nas.execution.simulated import read_seconds
+    from nas.storage import check_storage
     from nas.store import Store
     from nas.study import Study
     from search_spaces.registry import find
@@ -244,11 +245,12 @@ def search(
     check(settings, study)
     seconds = read_seconds(trial_seconds)
     check_executor(task, executor, workers, seconds, ray_address)
-    if engine != "nas":
-        check_engine(settings, engine, executor, ray_address)
+    check_engine(settings, engine, executor)
+    if storage is not None:
+        check_storage(storage)
     made = Study.create(Store.open(store, create=True), settings, study)
     if engine == "tune":
-        return _tune(made, as_json, quiet, workers)
+        return _tune(made, as_json, quiet, workers, ray_address)
     _run(made, as_json, quiet, store_timeout, kind=executor, workers=workers, seconds=seconds, address=ray_address)
 
 
@@ -278,6 +280,10 @@ def resume(
     study = _open(name, store)
     seconds = read_seconds(trial_seconds)
     check_executor(study.settings.task, executor, workers, seconds, ray_address)
+    if "engine" in study.row.settings:
+        from nas.integrations.tune.engine import refuse_resume
+
+        refuse_resume(study)
     if trials is not None:
         study.extend(trials)
     _run(study, as_json, quiet, store_timeout, kind=executor, workers=workers, seconds=seconds, address=ray_address)
@@ -612,13 +618,13 @@ def _run(study: Study, as_json: bool, quiet: bool, store_timeout: float, **execu
     _show_run(study, progress, as_json)
 
 
-def _tune(study: Study, as_json: bool, quiet: bool, workers: int | None) -> None:
+def _tune(study: Study, as_json: bool, quiet: bool, workers: int | None, address: str | None) -> None:
     from nas.integrations.tune.engine import run
     from nas.watching import watching
 
     with interruptible(f"nas show {study.name}", study.store):
         with watching(study, silent=as_json or quiet) as watch:
-            progress = run(study, workers, watch)
+            progress = run(study, workers=workers, address=address, watch=watch)
     _show_run(study, progress, as_json)
 
 

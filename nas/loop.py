@@ -78,6 +78,7 @@ class Loop:
         self._judged = False
         self._drained = False
         self._idle = False
+        self._lack = ""
 
     def run(self) -> None:
         """Work until the plan has nothing more to give and every worker is idle."""
@@ -102,11 +103,20 @@ class Loop:
             for act in actions:
                 act()
             self._tidy()
+            self._tell_lack()
             if others:
                 self._progress.last = f"waiting for {others} trials of other drivers"
             self._watch(self._progress)
             if self._idle and self._drained and not others:
                 return
+
+    def _tell_lack(self) -> None:
+        """Say, once, that workers have no place yet."""
+        lack = getattr(self._executor, "lack", "")
+        if lack != self._lack:
+            self._lack = lack
+            if lack:
+                self._progress.say(lack)
 
     def _listen(self, known: list[Event]) -> list[Event]:
         if self._at_work(known) or not self._executor.workers:

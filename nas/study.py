@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import replace
-from glob import glob
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from nas.checking import check_executor, usual_epochs
 from nas.checkpoints import KIND as CHECKPOINT
 from nas.checkpoints import Checkpoints
 from nas.execution import Executor
+from nas.execution.resources import Resources
 from nas.execution.simulated import BEGAN, CLOCK, Seconds, VirtualWorkers
 from nas.loop import STORE_TIMEOUT, Loop
 from nas.objectives import Objective, objective
@@ -340,34 +339,32 @@ def executor_of(
         return VirtualWorkers(
             lookup, study.space, workers or begun.get("workers", 1), usual if seconds is None else seconds
         )
-    if kind == "ray":
-        return _ray(workers)
-    return make_executor(1 if kind == "inline" else workers)
+    resources = Resources(study.settings.cpus_per_trial, study.settings.gpus_per_trial)
+    if kind == "ray" or address is not None:
+        return _ray(workers, resources, address)
+    return make_executor(1 if kind == "inline" else workers, resources)
 
 
-def make_executor(workers: int | None = None) -> Executor:
+def make_executor(workers: int | None = None, resources: Resources | None = None) -> Executor:
     """Return the executor for so many workers that train: this process for one, Ray for more.
 
     None: one worker a GPU where there are GPUs, else one a core.
     """
-    count = workers if workers is not None else _usual_workers()
+    resources = resources or Resources()
+    count = workers if workers is not None else resources.usual_workers()
     if count < 1:
         raise SettingsError(f"--workers {count} is not allowed: it must be at least 1")
     if count > 1:
-        return _ray(count)
+        return _ray(count, resources)
     from nas.execution.inline import Inline
 
     return Inline()
 
 
-def _ray(workers: int | None) -> Executor:
+def _ray(workers: int | None, resources: Resources, address: str | None = None) -> Executor:
     from nas.execution.ray import RayWorkers
 
-    return RayWorkers(workers if workers is not None else _usual_workers())
-
-
-def _usual_workers() -> int:
-    return _visible_gpus() or len(os.sched_getaffinity(0))
+    return RayWorkers(workers, resources, address=address)
 
 
 def search(
@@ -379,32 +376,28 @@ def search(
     workers: int | None = None,
     executor: str = "auto",
     seconds: Seconds | None = None,
+    address: str | None = None,
     watch: Watch = lambda progress: None,
     **settings: Any,
 ) -> Study:
     """Search a space for a task and return the study; further settings are those of `nas.Settings`.
 
-    `executor` is auto, inline, ray or simulated; `seconds` is what a simulated training takes, see `VirtualWorkers`.
+    `executor` is auto, inline, ray or simulated; `seconds` is what a simulated training takes, see `VirtualWorkers`;
+    `address` is that of a Ray cluster.
 
     study = nas.search("kan_vision", "digits", trials=20, epochs=4, workers=2)
     """
     asked = Settings(space=space, task=task, **{"epochs": usual_epochs(task, space)} | settings)
     check(asked, study)
-    check_executor(task, executor, workers, seconds)
+    check_executor(task, executor, workers, seconds, address)
     made = Study.create(Store.open(store, create=True), asked, study)
-    made.run(executor_of(made, executor, workers, seconds), watch)
+    made.run(executor_of(made, executor, workers, seconds, address), watch)
     return made
 
 
 def open_study(name: str, store: str = "sqlite:///nas.db") -> Study:
     """Open a study that is there; raises StoreError."""
     return Study(Store.open(store), name)
-
-
-def _visible_gpus() -> int:
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    there = len(glob("/dev/nvidia[0-9]*"))
-    return there if chosen is None else min(there, len([each for each in chosen.split(",") if each.strip()]))
 
 
 def readable_name(taken: Collection[str]) -> str:

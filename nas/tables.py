@@ -173,7 +173,10 @@ def print_schedule(study: Study, leaders: list[TrialRow]) -> None:
         for column in ("from epoch", "trial", "changed"):
             table.add_column(column, justify="right" if column != "changed" else "left")
         for each in changes:
-            told = [f"{c.path} {_decided(c.before)} → {_decided(c.after)}" for c in each.changes]
+            told = [
+                f"{c.path} " + " → ".join("—" if value is None else _decided(value) for value in (c.before, c.after))
+                for c in each.changes
+            ]
             table.add_row(str(each.begin), str(each.trial), escape("\n".join(told) or "as it was drawn"))
         console.print(table)
         console.print(

@@ -114,6 +114,7 @@ class Bench:
         *,
         origin: Origin | None = None,
         retain: bool = False,
+        segments: tuple[Segment, ...] | None = None,
     ) -> Job:
         """Return the job of a trial."""
         return Job(
@@ -132,7 +133,7 @@ class Bench:
             only=self.settings.only,
             method=method,
             origin=origin,
-            segments=self._segments,
+            segments=self._segments if segments is None else segments,
             retain=retain,
             storage=self.storage,
         )

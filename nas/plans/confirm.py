@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from nas.job import Found, Report, Scored
+from nas.job import Found, Job, Report, Scored
 from nas.plans import Bench, Screening, Ticket
 from nas.schedules import Decided, Fork, Verdict
 from nas.store import News, State, Store, Writer, queries
 from nas.store.queries import TrialRow
+from nas.tuned import Tuned, lineage
+from search_spaces.decisions import Architecture
 
 
 class Confirm:
@@ -26,8 +28,9 @@ class Confirm:
         there = {(row.parent, row.repeat) for row in rows if row.kind == "confirm"}
         wanted = [(leader, repeat) for repeat in range(1, repeats + 1) for leader in leaders]
         self._todo = deque((leader, repeat) for leader, repeat in wanted if (leader.number, repeat) not in there)
+        self._rows = {row.number: row for row in rows}
         self.unfinished = [
-            Ticket(row.id, bench.job(row.number, row.architecture, row.seed, tries + 1), lost=lost)
+            Ticket(row.id, self._job(row.parent or 0, row.number, row.architecture, row.seed, tries + 1), lost=lost)
             for row, tries, lost in queries.unfinished(store, study, "confirm")
         ]
         self.total = len(self._todo) + len(self.unfinished)
@@ -42,7 +45,14 @@ class Confirm:
         row = writer.add_trial(
             number, architecture, leader.identity, key, seed, kind="confirm", repeat=repeat, parent=leader.number
         )
-        return Ticket(row, self._bench.job(number, architecture, seed))
+        return Ticket(row, self._job(leader.number, number, architecture, seed))
+
+    def _job(self, leader: int, number: int, architecture: Architecture, seed: int, attempt: int = 1) -> Job:
+        """Return the job that trains a leader anew; one that came of forks is trained by its whole schedule."""
+        chain = lineage(self._rows[leader], self._rows.__getitem__)
+        settings = self._bench.settings
+        segments = Tuned.of(settings.space, settings.epochs, chain).segments if len(chain) > 1 else None
+        return self._bench.job(number, architecture, seed, attempt, segments=segments)
 
     def screened(self, writer: Writer, screening: Screening, scores: list[Scored]) -> Ticket:
         raise AssertionError("a confirmation screens nothing")

@@ -260,3 +260,14 @@ def test_a_fork_of_what_is_looked_up_is_refused() -> None:
     asked = {"space": "tuned", "task": "table:digits_bench", "schedule": "pbt", "objectives": ("accuracy",)}
     with pytest.raises(SettingsError, match=r"--schedule pbt .*table:digits_bench knows nothing: use asha, hyperband"):
         check_schedule(Settings(**asked), TUNED, find_lookup("table:digits_bench"))  # type: ignore[arg-type]
+
+
+def test_a_fork_is_confirmed_by_its_whole_schedule(tmp_path: Path) -> None:
+    study = begin(tmp_path, "pbt")
+    run(study, Fake())
+    executor = Fake()
+    leaders = study.confirm(executor, top=8, repeats=1)
+    assert any(row.forked_at for row in leaders)
+    for leader, job in zip(leaders, executor.jobs, strict=True):
+        segments = study.schedule(leader.number)[0].segments
+        assert job.segments == (segments if leader.forked_at else ()) and job.origin is None
