@@ -41,7 +41,9 @@ class Confirm:
         leader, repeat = self._todo.popleft()
         number, architecture = self._number, leader.architecture
         self._number += 1
-        seed, key = self._bench.seed(number), self._bench.key(architecture, repeat)
+        # Forks of one architecture came by different schedules.
+        work = repeat if leader.forked_at is None else f"{repeat} of {leader.number}"
+        seed, key = self._bench.seed(number), self._bench.key(architecture, work)
         row = writer.add_trial(
             number, architecture, leader.identity, key, seed, kind="confirm", repeat=repeat, parent=leader.number
         )
