@@ -39,6 +39,13 @@ class Checkpoints:
             found = [_RETAINED.fullmatch(name) for name in self.files.names(folder)]
             self._retained[folder] |= {int(match.group(1)) for match in found if match}
 
+    def sweep(self, ended: Iterable[TrialRow]) -> None:
+        """Delete what a run left that was killed between writing that trials had ended and deleting their checkpoints."""
+        for row in ended:
+            path = f"{row.number:05d}/{CHECKPOINT}"
+            if row.id not in self._best and self.files.exists(path):
+                self.files.delete(path)
+
     def reached(self, job: Job, step: int) -> None:
         """Take note of a pause at which a trial left a checkpoint for others."""
         if job.retain and step in job.pauses:

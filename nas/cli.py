@@ -29,6 +29,7 @@ from nas.options import (
 )
 from nas.scoring import command as scoring
 from nas.settings import Settings
+from nas.storing import command as storing
 from search_spaces.decisions import DecisionError
 from search_spaces.registry import UnknownName
 
@@ -499,6 +500,7 @@ nas catalog show bspline --set order=2 --output bspline.svg""",
 )
 app.add_typer(catalog, name="catalog", rich_help_panel="What there is")
 app.add_typer(bench, name="bench", rich_help_panel="Search")
+app.add_typer(storing.store, name="store", rich_help_panel="Results")
 app.add_typer(scoring.predictors, name="predictors", rich_help_panel="What there is")
 app.command(rich_help_panel="Search", epilog=scoring.EXAMPLES)(scoring.score)
 

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from nas.store.driving import Seat
 
 
+RECENT = 100
+
+
 class Study:
     """A search in a store. Iterating over it gives its trials."""
 
@@ -319,6 +322,8 @@ class Study:
         made = Checkpoints(self.files, self.settings.keep_checkpoints, self.objectives)
         folders = {f"{number:05d}" for number in plan.retaining}
         made.restore(queries.artifacts_of(self.store, self.row.id, CHECKPOINT), folders)
+        ended = tuple(state for state in State if state.ended)
+        made.sweep(self.trials(Page(states=ended, sort="ended", descending=True, limit=RECENT)))
         return made
 
 
