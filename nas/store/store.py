@@ -101,13 +101,22 @@ class Store:
         """Whether it is the store that commands open when none is named."""
         return self.path == Path(make_url(DEFAULT).database or "").absolute()
 
+    @property
+    def files(self) -> Path:
+        """The folder in which a new study gets its own for its files."""
+        return self._database.files
+
+    def placed(self, study: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings of a new study with the place of its files, where the store needs to be told."""
+        return {FILES: str(self.files / study)} | settings if self.path is None else settings
+
     def folder(self, study: str) -> Path:
         """Return the folder of a study's files, of one that is kept in a storage elsewhere the folder for copies."""
         if study not in self._folders:
             files = self._files(study)
             if files is None:
-                return self._database.files / study
-            self._folders[study] = self._database.files / study if "://" in files else Path(files)
+                return self.files / study
+            self._folders[study] = self.files / study if "://" in files else Path(files)
         return self._folders[study]
 
     def _files(self, study: str) -> str | None:
@@ -118,9 +127,7 @@ class Store:
 
     def add_study(self, name: str, settings: dict[str, Any]) -> int:
         """Add a study and return its id; raises StoreError when the name is taken."""
-        if self.path is None:
-            settings = {FILES: str(self._database.files / name)} | settings
-        row = {"name": name, "settings": settings, "created": time.time()}
+        row = {"name": name, "settings": self.placed(name, settings), "created": time.time()}
         try:
             with self.begun() as connection:
                 key = connection.execute(sa.insert(Study), row).inserted_primary_key

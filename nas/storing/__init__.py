@@ -1,0 +1,1 @@
+"""What is done to a store as a whole: upgraded, checked, carried to another place, written for Optuna."""
