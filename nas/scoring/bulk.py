@@ -133,7 +133,7 @@ class Run:
     def go(self) -> None:
         """Work until every architecture has been tried."""
         self._fill()
-        while self._busy:
+        while self._busy or self._waiting:
             events = self._executor.events(TICK)
             with self._store.writing(self._study) as writer:
                 for event in events:

@@ -146,17 +146,32 @@ class Fake:
 
 
 class Losing(Fake):
-    """Loses the worker of certain trials, so many times each; -1 stands for screenings."""
+    """Loses the worker of certain trials, so many times each; -1 stands for screenings.
+
+    A lost worker is none until the driver has listened once more.
+    """
 
     def __init__(self, losses: dict[int, int], **options: Any) -> None:
         super().__init__(**options)
         self.losses = losses
+        self.away: set[str] = set()
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        return tuple(worker for worker in super().workers if worker not in self.away)
+
+    def events(self, timeout: float) -> list[Event]:
+        back, self.away = self.away, set()
+        if back and not self.work.keys() - self.paused:
+            return []
+        return super().events(timeout)
 
     def _event(self, worker: str) -> Event:
         work = self.work[worker]
         number = -1 if isinstance(work, ScoreJob) else self.current[worker].trial
         if self.losses.get(number, 0):
             self.losses[number] -= 1
+            self.away.add(worker)
             del self.work[worker]
             return Event(worker, Problem(State.STALE, "the worker was lost: gone"))
         return super()._event(worker)
