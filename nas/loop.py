@@ -79,6 +79,7 @@ class Loop:
         self._drained = False
         self._idle = False
         self._lack = ""
+        self._away: float | None = None
 
     def run(self) -> None:
         """Work until the plan has nothing more to give and every worker is idle."""
@@ -99,6 +100,9 @@ class Loop:
                 self._busy = before
                 events = self._come_back(error, events)
                 continue
+            if self._away is not None:
+                self._away = None
+                self._progress.say("the store is back, and the search goes on")
             events = []
             for act in actions:
                 act()
@@ -330,27 +334,34 @@ class Loop:
 
         Raises StoreError when the store is away for too long.
         """
-        deadline = time.monotonic() + self._store_timeout
-        if isinstance(error, StoreAway):
-            self._progress.say(f"{error}; the search waits up to {self._store_timeout:g} s for it, and trials go on")
-        while True:
+        if self._away is None:
+            self._away = time.monotonic()
+            if isinstance(error, StoreAway):
+                self._progress.say(
+                    f"{error}; the search waits up to {self._store_timeout:g} s for it, and trials go on"
+                )
+        why: str | None = str(error)
+        while why is not None:
             try:
-                self._rejoin(lost=isinstance(error, Evicted))
-                break
+                why = self._ledger.ready()
+                if why is None:
+                    self._rejoin(lost=isinstance(error, Evicted))
             except Evicted as evicted:
                 error = evicted
             except StoreAway as away:
-                if time.monotonic() > deadline:
-                    raise StoreError(
-                        f"{away}; that was so for {self._store_timeout:g} s (--store-timeout), so the trials are "
-                        "stopped and their checkpoints kept: `nas resume` goes on"
-                    ) from None
-                if self._at_work(events):
-                    events = events + self._executor.events(TICK)
-                else:
-                    time.sleep(TICK)
-                self._watch(self._progress)
-        self._progress.say("the store is back, and the search goes on")
+                why = str(away)
+            if why is None:
+                break
+            if time.monotonic() - self._away > self._store_timeout:
+                raise StoreError(
+                    f"{why}; that was so for {self._store_timeout:g} s (--store-timeout), so the trials are stopped "
+                    "and their checkpoints kept: `nas resume` goes on"
+                )
+            if self._at_work(events):
+                events = events + self._executor.events(TICK)
+            else:
+                time.sleep(TICK)
+            self._watch(self._progress)
         return [event for event in events if event.worker in self._busy]
 
     def _at_work(self, events: list[Event]) -> bool:

@@ -112,6 +112,9 @@ class Memory:
     def others(self) -> int:
         return 0
 
+    def ready(self) -> str | None:
+        return None
+
     def rejoin(self) -> None:
         raise AssertionError("a simulation has one driver")
 

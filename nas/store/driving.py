@@ -89,6 +89,10 @@ class Seat:
         with self._store.begun() as connection:
             return int(connection.execute(query.where(Trial.driver != self.driver)).scalar_one())
 
+    def ready(self) -> str | None:
+        """Say why the store cannot be written to at this moment, None where it can."""
+        return self._store.ready()
+
     def rejoin(self) -> None:
         """Take a place anew, after this driver was taken for dead."""
         with self._store.begun() as connection:

@@ -105,5 +105,8 @@ class Ledger(Protocol):
     def others(self) -> int:
         """Count the trials that other drivers have in hand."""
 
+    def ready(self) -> str | None:
+        """Say why nothing can be written at this moment, None where it can."""
+
     def rejoin(self) -> None:
         """Take a place anew, after this driver was taken for dead."""
