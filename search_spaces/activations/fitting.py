@@ -33,7 +33,7 @@ def fit(activation: nn.Module, function: Architecture | Callable[[Tensor], Tenso
     if not list(activation.parameters()):
         raise ValueError(f"{type(activation).__name__} has no parameters to fit: name an activation that has")
     wide = deepcopy(activation).double().eval()
-    if _mixes(wide, channels):
+    if mixes(wide, channels):
         raise ValueError(f"{type(activation).__name__} mixes its channels: name an activation of one input at a time")
     x = torch.linspace(-REACH, REACH, POINTS, dtype=torch.float64)
     target = function if callable(function) else make("activation", function, 1).double()
@@ -70,7 +70,7 @@ def fit(activation: nn.Module, function: Architecture | Callable[[Tensor], Tenso
     return float(np.abs(best.fun).max())
 
 
-def _mixes(activation: nn.Module, channels: int) -> bool:
+def mixes(activation: nn.Module, channels: int) -> bool:
     """Tell whether the first channel of what comes out depends on the others that go in, for other parameters too."""
     activation = deepcopy(activation)
     x = torch.linspace(-2, 2, 8 * channels, dtype=torch.float64).view(8, channels, 1)
