@@ -6,8 +6,6 @@ and sending. Ours and the peer take turns, and a ratio is the median of the rati
 
 from __future__ import annotations
 
-import logging
-import os
 import subprocess
 import sys
 import time
@@ -15,32 +13,31 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common import Results, run
 
 from nas.execution import Executor
 from nas.execution.inline import Inline
 from nas.job import Evaluation, Job, Outcome
-from nas.progress import Progress
 from nas.plans.search import TURNS
+from nas.progress import Progress
 from nas.settings import Settings
 from nas.store import Store
 from nas.strategies import make_strategy
 from nas.study import Study
-from search_spaces.decisions import Architecture, Choice, Decision, Integer, Scalar, canonical
+from search_spaces.decisions import Choice, Decision, Integer, Scalar, canonical
 from search_spaces.space import find_space
 
 if TYPE_CHECKING:
     import optuna
 
 SPACE = find_space("kan_vision")
-WORKERS = 2
 
 
 def main() -> int:
-    parts = {"inline": inline, "samplers": samplers, "flat": flat, "help": startup, "ray": ray_workers}
-    return run("loop", parts, ["nas", "optuna", "ray", "sqlalchemy"])
+    parts = {"inline": inline, "samplers": samplers, "flat": flat, "help": startup}
+    return run("loop", parts, ["nas", "optuna", "sqlalchemy"])
 
 
 def inline(results: Results) -> None:
@@ -88,32 +85,6 @@ def startup(results: Results) -> None:
     results.add("nas --help", [seconds() for _ in range(5)], "s", most=0.3)
 
 
-def ray_workers(results: Results) -> None:
-    """Random search on two Ray workers, against Ray Tune with reused actors on the same Ray."""
-    import ray
-
-    from nas.execution.ray import RayWorkers
-
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    ours, theirs = results.size.pick(400, 1000), results.size.pick(12, 60)
-    try:
-        pairs = [
-            (study_rate("random", ours, RayWorkers(WORKERS, evaluate=nothing)), tune_rate(theirs))
-            for _ in range(results.size.pick(3, 5))
-        ]
-    finally:
-        ray.shutdown()
-    results.add("Ray random, 2 workers", [mine for mine, _ in pairs], "trials/s", least=250)
-    results.add("Ray Tune random, 2 reused actors", [other for _, other in pairs], "trials/s")
-    results.add("Ray random / Ray Tune", [mine / other for mine, other in pairs], "x", least=10)
-    results.peer(
-        "Ray Tune",
-        f"tune.Tuner(class Trainable that reports once, num_samples={theirs}, max_concurrent_trials={WORKERS}, "
-        "reuse_actors=True), its default loggers; from the first trial's end to the last's",
-    )
-
-
 def nothing(job: Job) -> Evaluation:
     """End at once."""
     return Outcome(values(job.trial))
@@ -126,21 +97,21 @@ def values(number: int) -> dict[str, float]:
     return {"accuracy": random.random(), "params": float(random.randrange(10**6))}
 
 
-def study_rate(strategy: str, trials: int, executor: Executor | None = None) -> float:
+def study_rate(strategy: str, trials: int, executor: Executor | None = None, url: str | None = None) -> float:
     """Return our trials a second; making the study and the workers is not counted."""
-    times = trial_times(strategy, trials, executor)
+    times = trial_times(strategy, trials, executor, url)
     return trials / (times[-1] - times[0])
 
 
-def trial_times(strategy: str, trials: int, executor: Executor | None = None) -> list[float]:
-    """Return when a study began and when each of its trials had ended."""
+def trial_times(strategy: str, trials: int, executor: Executor | None = None, url: str | None = None) -> list[float]:
+    """Return when a study began and when each of its trials had ended, by default in a fresh SQLite file."""
     times: list[float] = []
 
     def watch(progress: Progress) -> None:
         times.extend([time.perf_counter()] * (progress.done + 1 - len(times)))
 
     with TemporaryDirectory() as folder:
-        store = Store.open(f"sqlite:///{folder}/nas.db", create=True)
+        store = Store.open(url or f"sqlite:///{folder}/nas.db", create=True)
         study = Study.create(store, Settings(strategy=strategy, trials=trials), "loop")
         executor = executor or Inline(nothing)
         warm_up(executor)
@@ -209,42 +180,6 @@ def suggesting(trial: optuna.Trial) -> Callable[[str, Decision], Scalar]:
         return trial.suggest_float(path, domain.low, domain.high, log=domain.log)
 
     return decide
-
-
-def tune_rate(trials: int) -> float:
-    """Return trials a second of Ray Tune between the ends of its first and its last trial."""
-    from ray import tune
-
-    class Nothing(tune.Trainable):
-        def step(self) -> dict[str, Any]:
-            number: int = self.config["number"]
-            return values(number) | {"done": True}
-
-        def reset_config(self, config: dict[str, Any]) -> bool:
-            return True
-
-    ends: list[float] = []
-
-    class Clock(tune.Callback):
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            ends.append(time.perf_counter())
-
-    def draw(spec: Any) -> Architecture:
-        return SPACE.draw(Random(spec.config.number))
-
-    with TemporaryDirectory() as folder:
-        tune.Tuner(
-            Nothing,
-            param_space={"number": tune.randint(0, 2**31), "architecture": tune.sample_from(draw)},
-            tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=WORKERS, reuse_actors=True),
-            run_config=tune.RunConfig(
-                storage_path=folder,
-                verbose=0,
-                callbacks=[Clock()],
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        ).fit()
-    return (trials - 1) / (ends[-1] - ends[0])
 
 
 if __name__ == "__main__":
