@@ -60,6 +60,7 @@ def to_optuna(store: Store, study: StudyRow, url: str, tick: Callable[[], None] 
     ours or cannot be used, and then has left nothing in it.
     """
     import optuna
+    from optuna.study import StudyDirection
 
     from nas.strategies.views import ByRun
 
@@ -70,7 +71,7 @@ def to_optuna(store: Store, study: StudyRow, url: str, tick: Callable[[], None] 
     space = find_space(study.settings["space"])
     shape = Shape(space, ByRun(space), objectives)
     storage = _storage(url)
-    directions = ["maximize" if each.maximize else "minimize" for each in objectives]
+    directions = [StudyDirection.MAXIMIZE if each.maximize else StudyDirection.MINIMIZE for each in objectives]
     try:
         made = optuna.create_study(storage=storage, study_name=study.name, directions=directions)
     except optuna.exceptions.DuplicatedStudyError:
