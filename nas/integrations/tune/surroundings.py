@@ -45,7 +45,7 @@ def connected(workers: int | None, resources: Resources, address: str | None) ->
         environment["env_vars"] |= {"RAY_CHDIR_TO_TRIAL_DIR": QUIET["RAY_CHDIR_TO_TRIAL_DIR"]}
         connection = join(address, environment)
     elif ray.is_initialized():
-        connection = Connection(here=False)
+        connection = Connection(borrowed=True)
     else:
         count = resources.usual_workers() if workers is None else workers
         settled = resources.here(count)
