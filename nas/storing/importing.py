@@ -18,7 +18,7 @@ from nas.storage import digest
 from nas.store import Store, StoreError, migrations
 from nas.store.models import Base, Driver, Study, Trial
 from nas.store.store import FILES
-from nas.storing.portable import TABLES, PortableError, Row, Source, beside, columns, source
+from nas.storing.portable import TABLES, PortableError, Row, Source, beside, columns
 
 
 @dataclass(frozen=True)
@@ -131,22 +131,22 @@ def import_store(store: Store, path: Path, names: Iterable[str] = (), renamed: s
     the store is as it was.
     """
     wanted = frozenset(names)
-    with ExitStack() as undo, source(path) as file:
-        known = _columns(file, path, store)
-        files = bool(file.head.get("files"))
-        with store.begun() as connection:
-            taking = Rows(connection, store, known, wanted, renamed, files)
-            for table, rows in file.rows():
-                taking.take(table, rows)
-            if missing := wanted - taking.studies.keys():
-                raise StoreError(f"{path} has no study {', '.join(sorted(missing))}")
-            if files:
-                undo.enter_context(_unpacked(store, beside(path), file.end.get("files"), taking.studies))
+    file = Source(path)
+    known = _columns(file, path)
+    files = bool(file.head.get("files"))
+    with ExitStack() as undo, store.begun() as connection:
+        taking = Rows(connection, store, known, wanted, renamed, files)
+        for table, rows in file.rows():
+            taking.take(table, rows)
+        if missing := wanted - taking.studies.keys():
+            raise StoreError(f"{path} has no study {', '.join(sorted(missing))}")
+        if files:
+            undo.enter_context(_unpacked(store, beside(path), file.end.get("files"), taking.studies))
     folders = {new: store.folder(new) for new in taking.studies.values()}
     return Taken(tuple(taking.studies.values()), taking.rows, folders)
 
 
-def _columns(file: Source, path: Path, store: Store) -> dict[str, list[str]]:
+def _columns(file: Source, path: Path) -> dict[str, list[str]]:
     """Return the columns of a file's tables; raises StoreError where a newer nas wrote it."""
     migrations.require_older(str(file.head.get("revision")), str(path))
     ours = {table.__tablename__: columns(table) for table in TABLES}

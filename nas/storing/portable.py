@@ -73,58 +73,59 @@ class Sink:
 
 
 class Source:
-    """Reads a file line by line. What it says is sound only when all was read: then `end` is its last line."""
+    """A file that was found to be whole. Raises PortableError for one that is none, or was cut or changed."""
 
-    def __init__(self, stream: gzip.GzipFile, path: Path) -> None:
-        self._lines = iter(stream)
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._digest = sha256()
-        self.end: dict[str, Any] = {}
-        head = self._read()
-        if not isinstance(head, dict) or head.get("format") != FORMAT or not isinstance(head.get("columns"), dict):
+        self.head, self.end = _examined(path)
+
+    def rows(self) -> Iterator[tuple[str, list[Row]]]:
+        """Give the rows of tables in their order, some at a time."""
+        with _told(self._path), gzip.open(self._path, "rb") as stream:
+            for line in stream:
+                said = encoding.loads(line)
+                if isinstance(said, list):
+                    table, rows = said
+                    yield table, rows
+
+
+def _examined(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a file through, and return its first and its last line."""
+    digest = sha256()
+    with _told(path), gzip.open(path, "rb") as stream:
+        line = next(stream, b"null")
+        head = encoding.loads(line)
+        if not isinstance(head, dict) or head.get("format") != FORMAT:
             raise PortableError(f"{path} is not a file that `nas store export` wrote")
         if head.get("version") != VERSION:
             raise PortableError(f"{path} is of version {head.get('version')}, made by a newer nas: upgrade nas")
-        self.head: dict[str, Any] = head
-
-    def rows(self) -> Iterator[tuple[str, list[Row]]]:
-        """Give the rows of tables as they come; raises PortableError where the file was cut or changed."""
-        found = dict.fromkeys(self.head["columns"], 0)
-        while not self.end:
-            before = self._digest.hexdigest()
-            line = self._read()
-            if isinstance(line, list) and len(line) == 2 and line[0] in found:
-                table, rows = line
-                found[table] += len(rows)
-                yield table, rows
-            elif isinstance(line, dict) and line.get("sha256") == before and line.get("rows") == found:
-                self.end = line
-            else:
-                raise PortableError(f"{self._path} was changed after it was written: export the store again")
-
-    def _read(self) -> Any:
-        try:
-            line = next(self._lines)
-            self._digest.update(line)
-            return encoding.loads(line)
-        except (EOFError, StopIteration):
-            raise PortableError(f"{self._path} was cut short: copy it again, or export the store again") from None
-        except (gzip.BadGzipFile, zlib.error, ValueError) as error:
-            said = " ".join(str(error).split())
-            raise PortableError(f"{self._path} is damaged, or no file of `nas store export` ({said})") from None
-        except OSError as error:
-            raise PortableError(f"{self._path} cannot be read: {error.strerror or error}") from None
+        for following in stream:
+            digest.update(line)
+            line = following
+        end = encoding.loads(line)
+    if not isinstance(end, dict) or "sha256" not in end:
+        raise _cut(path)
+    if end["sha256"] != digest.hexdigest():
+        raise PortableError(f"{path} was changed after it was written: export the store again")
+    return head, end
 
 
 @contextmanager
-def source(path: Path) -> Iterator[Source]:
-    """Open a file to read; raises PortableError where it is none."""
+def _told(path: Path) -> Iterator[None]:
+    """Say in a line what is wrong with a file that cannot be read."""
     try:
-        stream = gzip.open(path, "rb")
+        yield
+    except EOFError:
+        raise _cut(path) from None
+    except (gzip.BadGzipFile, zlib.error, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise PortableError(f"{path} is damaged, or no file of `nas store export` ({said})") from None
     except OSError as error:
         raise PortableError(f"{path} cannot be read: {error.strerror or error}") from None
-    with stream:
-        yield Source(stream, path)
+
+
+def _cut(path: Path) -> PortableError:
+    return PortableError(f"{path} was cut short: copy it again, or export the store again")
 
 
 @contextmanager
@@ -142,6 +143,8 @@ def written(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def packed(path: Path) -> gzip.GzipFile:
+@contextmanager
+def packed(path: Path) -> Iterator[gzip.GzipFile]:
     """Open a file to write lines to; the same lines give the same file."""
-    return gzip.GzipFile(path, "wb", PACKED, mtime=0)
+    with open(path, "wb") as raw, gzip.GzipFile("", "wb", PACKED, raw, mtime=0) as stream:
+        yield stream
