@@ -37,11 +37,11 @@ _raylet: Any = import_module("ray._raylet")
 
 
 class Connection:
-    """A Ray that is joined. `ours` is one that was started here, `here` one that this process leaves in the end."""
+    """A Ray that is joined: `ours` was started for this search, `borrowed` is used by this process besides."""
 
-    def __init__(self, *, ours: bool = False, here: bool = True) -> None:
+    def __init__(self, *, ours: bool = False, borrowed: bool = False) -> None:
         self.ours = ours
-        self._here = here
+        self._borrowed = borrowed
         self.address = str(ray.get_runtime_context().gcs_address)
         node = ray._private.worker.global_worker.node
         assert node is not None
@@ -51,7 +51,7 @@ class Connection:
         self.lost = False
 
     def answers(self, *, now: bool = False) -> bool:
-        """Tell whether the Ray can be reached, by the last look if that was just `now`.
+        """Tell whether the Ray can be reached, by a look that is not old, or one that is taken `now`.
 
         Raises ClusterLostError when it could not for long.
         """
@@ -77,8 +77,8 @@ class Connection:
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
-        """Leave it; one that was started here ends."""
-        if self._here or self.lost:
+        """Leave it, unless it is borrowed; one that is ours ends."""
+        if self.lost or not self._borrowed:
             ray.shutdown()
 
 
@@ -104,7 +104,7 @@ def join(address: str, environment: Mapping[str, Any]) -> Connection:
                 f"--ray-address {address} cannot be joined: this process is a part of the Ray at {there}; "
                 "call ray.shutdown() first, or leave the address out"
             )
-        return Connection(here=False)
+        return Connection(borrowed=True)
     if not _listens(found):
         raise ClusterError(
             f"--ray-address {address} cannot be joined: nothing answers at {found}; see with `ray status` on its "

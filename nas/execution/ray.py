@@ -13,12 +13,13 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
+from ray.exceptions import RayError, RayTaskError
 
 from nas.execution import Event, Problem
 from nas.execution.carrying import runtime_environment
 from nas.execution.connection import Connection, join, start
 from nas.execution.errors import ClusterError, ClusterLostError
+from nas.execution.losses import problem_of, unmendable, unstarted
 from nas.execution.resources import Resources
 from nas.execution.slot import Slot
 from nas.execution.worker import Worker
@@ -51,8 +52,9 @@ class RayWorkers:
         most: int | None = None,
         evaluate: Evaluate | None = None,
     ) -> None:
-        self._count, self._most, self._evaluate = count, most if most is not None else sys.maxsize, evaluate
+        self._count, self._most, self._evaluate = count, sys.maxsize if most is None else max(1, most), evaluate
         self._slots: dict[str, Slot] = {}
+        self._trouble = ""
         self._connection, self._resources = self._connect(resources or Resources(), address)
         self._gpus = self._resources.gpus or 0.0
         self._actor_class = ray.remote(num_cpus=self._resources.cpus, num_gpus=self._gpus)(Worker)
@@ -65,12 +67,14 @@ class RayWorkers:
 
     @property
     def workers(self) -> tuple[str, ...]:
-        return tuple(name for name, slot in self._slots.items() if slot.placing is None)
+        return tuple(name for name, slot in self._slots.items() if slot.ready)
 
     @property
     def lack(self) -> str:
-        """Say how many of the workers that were asked for have no place yet; "" when they all have one."""
+        """Say why there are less workers than were asked for; "" when there are not."""
         there, wanted = len(self.workers), len(self._slots)
+        if self._trouble:
+            return f"{wanted - there} of {wanted} workers are not there: {self._trouble}"
         if there == wanted or (self._count is None and there):
             return ""
         return f"{wanted - there} of {wanted} workers wait for a place in the cluster, {self._resources.text} each"
@@ -84,11 +88,11 @@ class RayWorkers:
     def events(self, timeout: float) -> list[Event]:
         there = self._connection.answers()
         first = {slot.calls[0]: slot for slot in self._slots.values() if slot.calls}
-        worth_it = first or not self.workers
+        worth_waiting = first or not self.workers
         first |= {slot.placing: slot for slot in self._slots.values() if slot.placing is not None}
         if not first:
             return []
-        ready, _ = ray.wait(list(first), num_returns=1, timeout=timeout if worth_it else 0, fetch_local=True)
+        ready, _ = ray.wait(list(first), num_returns=1, timeout=timeout if worth_waiting else 0, fetch_local=True)
         if ready and len(first) > 1:
             ready, _ = ray.wait(list(first), num_returns=len(first), timeout=0, fetch_local=True)
         events = [event for ref in ready if (event := self._hear(first[ref], ref)) is not None]
@@ -105,17 +109,18 @@ class RayWorkers:
 
     def cancel(self, worker: str) -> None:
         slot = self._slots[worker]
-        if slot.placing is not None:
+        if not slot.ready:
             return
         stopped = slot.stop()
-        if not ray.wait([stopped], timeout=GRACE)[0]:
+        if not ray.wait([stopped], timeout=GRACE)[0] and self._connection.answers(now=True):
             self._replace(slot)
 
     def close(self) -> None:
         with suppress(ClusterLostError):
             if self._connection.answers(now=True):
                 for slot in self._slots.values():
-                    ray.kill(slot.actor)
+                    if not slot.given_up:
+                        ray.kill(slot.actor)
         self._connection.close()
 
     def _connect(self, resources: Resources, address: str | None) -> tuple[Connection, Resources]:
@@ -124,7 +129,7 @@ class RayWorkers:
             connection = join(address, runtime_environment())
             return connection, resources.on_nodes(connection.nodes())
         if ray.is_initialized():
-            connection = Connection(here=False)
+            connection = Connection(borrowed=True)
             settled = resources.on_nodes(connection.nodes())
             room = sum(map(settled.room, connection.nodes()))
             if self._count is not None and room < self._count:
@@ -173,7 +178,7 @@ class RayWorkers:
         except RayError as error:
             if not isinstance(error, RayTaskError) and not self._connection.answers(now=True):
                 return None
-            what = _problem(error)
+            what = problem_of(error)
         slot.calls.popleft()
         event = Event(slot.name, what)
         if isinstance(what, Report):
@@ -185,17 +190,23 @@ class RayWorkers:
         return event
 
     def _placed(self, slot: Slot, ref: Any) -> None:
-        """Take in a worker that has started, or ask anew for one that has not; raises ClusterError."""
+        """Take in a worker that has started, or ask anew for one that has not.
+
+        One that never will is given up; raises ClusterError where there is no other.
+        """
         try:
             slot.placed(ray.get(ref))
         except RayError as error:
             if not self._connection.answers(now=True):
                 return
-            hopeless = isinstance(error, RuntimeEnvSetupError) or getattr(error, "actor_init_failed", False)
             slot.failures += 1
-            if hopeless or slot.failures >= FAILURES:
-                raise ClusterError(_unstarted(error)) from None
-            self._replace(slot)
+            if not unmendable(error) and slot.failures < FAILURES:
+                self._replace(slot)
+                return
+            self._trouble = unstarted(error)
+            slot.give_up()
+            if not self.workers:
+                raise ClusterError(self._trouble) from None
         else:
             self._ask()
 
@@ -206,25 +217,3 @@ class RayWorkers:
 
     def _new_actor(self) -> Any:
         return self._actor_class.remote(self._evaluate, self._resources.cpus, self._gpus)
-
-
-def _problem(error: RayError) -> Problem:
-    """Say what became of a trial whose worker gave an error of Ray's instead of an answer."""
-    if isinstance(error, OutOfMemoryError) or isinstance(getattr(error, "cause", None), MemoryError):
-        return Problem(State.INFEASIBLE, f"out of memory: {_first_line(error)}", soiled=True)
-    if isinstance(error, RayTaskError):
-        return Problem(State.FAILED, f"the worker failed: {type(error.cause).__name__}", str(error))
-    return Problem(State.STALE, f"the worker was lost: {_first_line(error)}")
-
-
-def _unstarted(error: RayError) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    said = lines[-1] if isinstance(error, RayActorError) and error.actor_init_failed else lines[0]
-    return (
-        f"the workers cannot start: {said.strip()[:300]}; see that every node has the packages that this machine has: "
-        "nas, your plug-ins and what they need"
-    )
-
-
-def _first_line(error: RayError) -> str:
-    return (str(error).strip().splitlines() or ["its process ended"])[0]

@@ -13,6 +13,8 @@ AHEAD = 2
 class Slot:
     """An actor with its calls in their order; `placing` is the first one while the actor has no place yet.
 
+    One that could not be started is `given_up`, and has no actor.
+
     A job reports step 0, then one step after the other from the first that it trains, then its outcome. So up to
     AHEAD steps are under way before the driver has seen the last, but none beyond a pause.
     """
@@ -23,6 +25,7 @@ class Slot:
         self.placing: Any = None
         self.device = ""
         self.failures = 0
+        self.given_up = False
         self.calls: deque[Any] = deque()
         self._job: Job | None = None
         self._asked = 0  # the last step that is asked for; the outcome counts as the one after the last
@@ -34,6 +37,14 @@ class Slot:
 
     def placed(self, device: str) -> None:
         self.placing, self.device, self.failures = None, device, 0
+
+    @property
+    def ready(self) -> bool:
+        return self.placing is None and not self.given_up
+
+    def give_up(self) -> None:
+        self.clear()
+        self.actor, self.placing, self.given_up = None, None, True
 
     def begin(self, job: Job | ScoreJob) -> None:
         self.clear()

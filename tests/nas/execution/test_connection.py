@@ -18,6 +18,7 @@ from ray_nodes import Head, free_port, own_address, started
 from nas.execution import Problem, connection
 from nas.execution.errors import ClusterError
 from nas.execution.ray import RayWorkers
+from nas.job import Outcome
 from nas.store import State
 
 
@@ -65,6 +66,7 @@ JOIN = """
 import sys
 from nas.execution.errors import ClusterError
 from nas.execution.ray import RayWorkers
+from nas.job import Outcome
 
 try:
     executor = RayWorkers(1, address=sys.argv[1], evaluate=lambda job: None)
@@ -118,6 +120,35 @@ def test_workers_that_lack_a_package_are_an_error_at_once(head: Head) -> None:
     ):
         RayWorkers(1, address=head.address, evaluate=Absent())  # type: ignore[arg-type]
     assert time.monotonic() - begin < 60
+
+
+class Twice:
+    """An evaluation that arrives in two processes, and in no other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        arrived = f"[open('{self.folder}/' + str(os.getpid()), 'w'), len(os.listdir('{self.folder}'))][1] <= 2"
+        return eval, (f"(lambda os: obey if {arrived} else missing)(__import__('os'))", {"obey": evaluations()})
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_worker_that_cannot_be_renewed_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
+    (tmp_path / "arrived").mkdir()
+    executor = RayWorkers(2, evaluate=Twice(tmp_path / "arrived"))  # type: ignore[arg-type]
+    soiled, other = executor.workers
+    executor.submit(soiled, job(tmp_path, crowd=0))
+    following(executor, ended(1))
+    executor.submit(other, job(tmp_path, 1, epochs=10_000, sleep=0.02))
+    heard = following(executor, lambda events: bool(executor.lack) and "cannot start" in executor.lack)
+    assert not any(event.last for event in heard) and executor.workers == (other,)
+    assert executor.lack.startswith("1 of 2 workers are not there: the workers cannot start: NameError: ")
+    executor.cancel(other)
+    executor.submit(other, job(tmp_path, 2, epochs=1))
+    assert isinstance(following(executor, ended(1))[-1].what, Outcome)
+    executor.close()
 
 
 @pytest.mark.slow

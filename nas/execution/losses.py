@@ -1,0 +1,35 @@
+"""What an error of Ray's says of the trial, or of the workers, that it stands for."""
+
+from __future__ import annotations
+
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
+
+from nas.execution import Problem
+from nas.store.models import State
+
+
+def unmendable(error: RayError) -> bool:
+    """Tell whether a worker that could not start never will."""
+    return isinstance(error, RuntimeEnvSetupError) or (isinstance(error, RayActorError) and error.actor_init_failed)
+
+
+def problem_of(error: RayError) -> Problem:
+    """Say what became of a trial whose worker gave an error of Ray's instead of an answer."""
+    if isinstance(error, OutOfMemoryError) or isinstance(getattr(error, "cause", None), MemoryError):
+        return Problem(State.INFEASIBLE, f"out of memory: {_first_line(error)}", soiled=True)
+    if isinstance(error, RayTaskError):
+        return Problem(State.FAILED, f"the worker failed: {type(error.cause).__name__}", str(error))
+    return Problem(State.STALE, f"the worker was lost: {_first_line(error)}")
+
+
+def unstarted(error: RayError) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    said = lines[-1] if isinstance(error, RayActorError) and error.actor_init_failed else lines[0]
+    return (
+        f"the workers cannot start: {said.strip()[:300]}; see that every node has the packages that this machine has: "
+        "nas, your plug-ins and what they need"
+    )
+
+
+def _first_line(error: RayError) -> str:
+    return (str(error).strip().splitlines() or ["its process ended"])[0]
