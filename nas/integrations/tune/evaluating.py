@@ -11,10 +11,13 @@ does, the trial is a fork: it has the weights and the count of epochs, and its o
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 import shutil
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -241,6 +244,8 @@ class Evaluating(tune.Trainable):
         """Report a trial that ended without an outcome; raises TrialFailed for one that failed, if it shall."""
         if problem.state is State.FAILED and self.plan.raises:
             raise TrialFailed(f"{problem.reason}\n\n{problem.traceback or ''}")
+        if problem.soiled:
+            _free_memory()
         missing = {name: math.nan for name in (*ALWAYS, *self._job.objectives)}
         self._metrics = {}
         known = {name: self._measured[name] for name in self._job.objectives if name in self._measured}
@@ -267,3 +272,11 @@ class Evaluating(tune.Trainable):
         shown = {name: self._metrics[name] for name in ALWAYS if name in self._metrics}
         ended = {"training_iteration": self._epoch, "infeasible": state is State.INFEASIBLE, OURS: ours}
         return shown | values | ended
+
+
+def _free_memory() -> None:
+    """Give back what a trial without memory held. Tune cannot be told to end a process that it will use again."""
+    gc.collect()
+    if (torch := sys.modules.get("torch")) is not None:
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()

@@ -18,7 +18,7 @@ from tiny_space import ADAMW, SGD, TINY, architecture, job
 from nas.integrations.tune.configs import ConfigError
 from nas.integrations.tune.evaluating import Evaluating, TrialFailed, known, trainable
 from nas.integrations.tune.folders import CheckpointFolderError
-from nas.job import Evaluation, Job, Origin, Outcome, Report
+from nas.job import Evaluation, Job, Origin, Outcome, OutOfMemory, Report
 from nas.training.evaluate import evaluate
 from nas.training.names import CHECKPOINT, retained
 from nas.training.weights import read_weights
@@ -205,6 +205,19 @@ def test_an_error_is_raised_or_where_that_is_asked_reported(make: Make) -> None:
     result = trial.train()
     assert result["done"] and result["nas"]["state"] == "FAILED" and math.isnan(result["accuracy"])
     assert result["nas"]["reason"] == "ValueError: a bad shape" and "in failing" in result["nas"]["error"]
+
+
+def test_a_trial_without_memory_is_infeasible_and_the_next_one_runs(make: Make) -> None:
+    def obey(job: Job) -> Evaluation:
+        yield Report(0, {"params": 1.0})
+        if job.seed == 1:
+            raise OutOfMemory("out of memory: 9 GiB")
+        yield Report(1, {"val_accuracy": 0.5, "val_loss": 1.0})
+
+    trial = make(architecture() | {"nas.seed": 1}, evaluate=obey)
+    result = trial.train()
+    assert result["infeasible"] and result["nas"]["reason"] == "out of memory: 9 GiB" and result["params"] == 1.0
+    assert trial.reset(architecture()) and trial.train()["accuracy"] == 0.5
 
 
 def test_an_epoch_that_an_evaluation_reports_again_is_no_step(make: Make, tmp_path: Path) -> None:
