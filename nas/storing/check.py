@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -14,6 +15,7 @@ from nas.storage import StorageError, StudyFiles, below
 from nas.store import Store, queries
 from nas.store.database import REVISION
 from nas.store.errors import line
+from nas.store.models import Study
 from nas.store.queries import StudyRow
 from nas.store.sqlite import file_of, make_engine
 from nas.storing import accounts
@@ -49,7 +51,7 @@ def check_store(url: str, names: Sequence[str] = (), *, files: bool = False) -> 
     if any(each.wrong for each in checks):
         return checks
     store = Store.open(url)
-    chosen = [queries.study(store, name) for name in dict.fromkeys(names)] or queries.studies(store)
+    chosen = _chosen(store, names)
     for name, account in accounts.ACCOUNTS.items():
         check = Check(name)
         for study in chosen:
@@ -60,6 +62,14 @@ def check_store(url: str, names: Sequence[str] = (), *, files: bool = False) -> 
     for study in chosen:
         _look_at_files(store, study, left, contents=files)
     return [*checks, left]
+
+
+def _chosen(store: Store, names: Sequence[str]) -> list[StudyRow]:
+    """Return studies, none of whose trials are counted: that would fail where a state is none."""
+    with store.reading() as connection:
+        rows = connection.execute(sa.select(*Study.__table__.c).order_by(Study.id)).all()
+    there = {row.name: StudyRow(row.id, row.name, row.settings, row.created, {}) for row in rows}
+    return [there[name] if name in there else queries.study(store, name) for name in dict.fromkeys(names or there)]
 
 
 def _of(study: StudyRow, problems: Iterable[str]) -> Iterator[str]:
