@@ -107,6 +107,7 @@ class Loop:
             for act in actions:
                 act()
             self._tidy()
+            self._progress.total = self._plan.total
             self._tell_lack()
             if others:
                 self._progress.last = f"waiting for {others} trials of other drivers"
@@ -256,7 +257,6 @@ class Loop:
         self._end(writer, ticket, State.STOPPED, self._bench.reported(ticket.metrics), reason)
         if isinstance(decided, Fork):
             self._waiting.append(self._plan.fork(writer, ticket, decided))
-            self._progress.total += 1
 
     def _overdue(self, writer: Writer) -> list[Action]:
         """Stop the trials that have had their time."""

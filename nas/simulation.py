@@ -8,7 +8,7 @@ best = max(trial.values["accuracy"] for trial in simulate(settings) if trial.sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +82,7 @@ class Memory:
 
     def __init__(self, executor: VirtualWorkers) -> None:
         self.trials: list[Kept] = []
-        self.news: tuple[News, ...] = ()
+        self.news: Sequence[News] = ()
         self.driver: int | None = None
         self._executor = executor
 

@@ -88,11 +88,13 @@ class Study:
     def extend(self, trials: int) -> None:
         """Ask for more trials than before; a smaller number changes nothing.
 
-        Raises StoreError while another process runs the study.
+        Drivers that share the study hear of it. Raises StoreError while another process runs one that is not shared.
         """
         if trials > self.settings.trials:
-            with self.store.driving(self.name), self.store.writing(self.row.id) as writer:
+            with self.store.driving(self.name) as seat, seat.writing(self.row.id) as writer:
                 writer.settings(self.row.settings | {"trials": trials})
+                if self.store.shared:
+                    writer.event("extended", {"trials": trials})
             self.settings = replace(self.settings, trials=trials)
 
     def run(
@@ -315,7 +317,7 @@ class Study:
         seat.forget()
         with seat.writing(self.row.id):
             plan.replay(self.store, self.row.id, seat.driver, progress.note)
-        progress.total = self.settings.trials + plan.forks
+        progress.total = plan.total
         return plan
 
     def _checkpoints(self, plan: Search) -> Checkpoints:
@@ -363,7 +365,7 @@ def make_executor(workers: int | None = None, resources: Resources | None = None
         return _ray(count, resources)
     from nas.execution.inline import Inline
 
-    return Inline()
+    return Inline(resources=resources)
 
 
 def _ray(workers: int | None, resources: Resources, address: str | None = None) -> Executor:

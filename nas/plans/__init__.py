@@ -46,6 +46,10 @@ class Plan(Protocol):
     unfinished: list[Ticket]
     pauses: frozenset[int]
 
+    @property
+    def total(self) -> int:
+        """How many trials there are to be."""
+
     def take(self, writer: Writer) -> Ticket | Screening | None:
         """Give the next piece of work; None when all is given out."""
 

@@ -86,12 +86,13 @@ class Search:
         self._line = 0
         self._began: dict[int, tuple[Architecture, int, Origin | None]] = {}
         self._methods: dict[int, Method] = {}
+        self._trials = settings.trials
         self._made = self._screenings = 0
         self._supernets = self._barren = 0
         self._takes = 0
         self._number = 0
         self._closed = False
-        self.forks = 0
+        self._forks = 0
         self._store: Store | None = None
         self._study = 0
         self.exhausted = ""
@@ -100,7 +101,7 @@ class Search:
 
     def take(self, writer: Writer) -> Ticket | Screening | None:
         settings, chooser = self._bench.settings, self._chooser
-        if self._made + self._screenings + self._supernets >= settings.trials or self.exhausted:
+        if self._made + self._screenings + self._supernets >= self._trials or self.exhausted:
             self._close(writer)
             return None
         if settings.replay is not None and not self._made:
@@ -225,6 +226,10 @@ class Search:
         return sorted(found, key=lambda ticket: self._lined_up.get(ticket.job.trial, -1))
 
     @property
+    def total(self) -> int:
+        return self._trials + self._forks
+
+    @property
     def retaining(self) -> list[int]:
         """The numbers of the trials that may have left checkpoints for others."""
         return list(self._began)
@@ -279,7 +284,7 @@ class Search:
         None where other drivers have meanwhile begun them all, or have made the last trial of the study.
         """
         free = [i for i, each in enumerate(proposals) if self._seen[self._keys[each.turn]] == each.turn]
-        wanted = free and self._made < self._bench.settings.trials
+        wanted = free and self._made < self._trials
         best = None
         if wanted:
             chosen = [proposals[i] for i in free]
@@ -353,7 +358,7 @@ class Search:
 
     def _forked(self, number: int, seed: int, fork: Fork, replaced: int) -> None:
         self._number = max(self._number, number + 1)
-        self.forks += 1
+        self._forks += 1
         self._line_up(number)
         self._began[number] = fork.architecture, seed, self._origin(fork)
         self._schedule.began(number, fork.architecture, fork, replaced)
@@ -425,6 +430,8 @@ class Search:
             self._takes = max(self._takes, event.payload["take"] + 1)
         elif event.kind == "closing":
             self._closing()
+        elif event.kind == "extended":
+            self._trials = max(self._trials, event.payload["trials"])
 
     def _follow_trial(self, kind: str, row: TrialRow, payload: dict[str, Any]) -> None:
         if kind in ("asked", "replayed"):

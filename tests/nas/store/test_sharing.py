@@ -136,6 +136,13 @@ def queries_since(study: Study, plan: Any) -> list[Any]:
     ]
 
 
+def test_a_running_driver_hears_that_there_are_to_be_more_trials(there: str) -> None:
+    begin(there, trials=6)
+    executor = Fake(partial(unhurried, seconds=0.02), spy=at(4, lambda: another(there).extend(12)))
+    progress = run(another(there), executor)
+    assert progress.total == progress.done == 12 and len(executor.jobs) == 12
+
+
 class Stuck(BaseException):
     """What stands for a driver that stops without a word."""
 
