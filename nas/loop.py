@@ -110,7 +110,7 @@ class Loop:
             self._progress.total = self._plan.total
             self._tell_lack()
             if others:
-                self._progress.last = f"waiting for {others} trials of other drivers"
+                self._progress.last = f"waiting for {others} trials that other drivers have in hand"
             self._watch(self._progress)
             if self._idle and self._drained and not others:
                 return

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 LEASE = 30.0
 BEAT = 5.0
 SHARED = "search"
+SEARCHED = ("search", "supernet")
 IN_HAND = (State.WAITING, State.RUNNING, State.STALE)
 
 
@@ -82,12 +83,12 @@ class Seat:
             return orphans(connection, self._study)
 
     def others(self) -> int:
-        """Count the trials that other drivers have in hand."""
+        """Count the trials of the search that other drivers have in hand, or nobody yet."""
         if not self.shared:
             return 0
-        query = sa.select(sa.func.count()).where(Trial.study_id == self._study, Trial.state.in_(IN_HAND))
         with self._store.begun() as connection:
-            return int(connection.execute(query.where(Trial.driver != self.driver)).scalar_one())
+            mine = Trial.driver.is_not(None) & (Trial.driver == self.driver)
+            return int(connection.execute(_to_be_run(self._study).where(~mine)).scalar_one())
 
     def ready(self) -> str | None:
         """Say why the store cannot be written to at this moment, None where it can."""
@@ -179,9 +180,13 @@ def reap(connection: Connection, study: int, drivers: list[int]) -> None:
 
 
 def orphans(connection: Connection, study: int) -> int:
-    """Count the trials that are to be run and in nobody's hands."""
-    query = sa.select(sa.func.count()).where(Trial.study_id == study, Trial.state.in_(IN_HAND))
-    return int(connection.execute(query.where(Trial.driver.is_(None))).scalar_one())
+    """Count the trials of the search that are to be run and in nobody's hands."""
+    return int(connection.execute(_to_be_run(study).where(Trial.driver.is_(None))).scalar_one())
+
+
+def _to_be_run(study: int) -> sa.Select[tuple[int]]:
+    counted = sa.select(sa.func.count()).select_from(Trial)
+    return counted.where(Trial.study_id == study, Trial.state.in_(IN_HAND), Trial.kind.in_(SEARCHED))
 
 
 def living(store: Store, name: str) -> int:

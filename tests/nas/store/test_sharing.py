@@ -136,6 +136,27 @@ def queries_since(study: Study, plan: Any) -> list[Any]:
     ]
 
 
+def test_what_a_driver_leaves_by_ctrl_c_is_taken_over_by_one_that_had_nothing_more_to_do(there: str) -> None:
+    begin(there, trials=3, schedule="none")
+    first = another(there)
+
+    def spy(call: str, what: Any) -> None:
+        if call == "event" and first.trials()[-1].number == 2:
+            time.sleep(1.0)  # the other finds nothing to be done
+            raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as pool:
+        leaving = pool.submit(run, first, Fake(unhurried, count=3, spy=spy))
+        while not plain(there, "SELECT 1 FROM trial WHERE number = 2 AND state = 'RUNNING'"):
+            time.sleep(0.02)
+        executor = Fake()
+        run(another(there), executor)
+        with pytest.raises(KeyboardInterrupt):
+            leaving.result(60)
+    assert [row.state for row in another(there)] == [State.COMPLETED] * 3
+    assert executor.jobs and all(job.attempt == 2 for job in executor.jobs)
+
+
 def test_a_running_driver_hears_that_there_are_to_be_more_trials(there: str) -> None:
     begin(there, trials=6)
     executor = Fake(partial(unhurried, seconds=0.02), spy=at(4, lambda: another(there).extend(12)))
