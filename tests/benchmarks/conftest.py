@@ -3,4 +3,8 @@
 import sys
 from pathlib import Path
 
+from postgres import database, postgres
+
+__all__ = ["database", "postgres"]
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
