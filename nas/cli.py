@@ -624,7 +624,7 @@ def _tune(study: Study, as_json: bool, quiet: bool, workers: int | None, address
     from nas.integrations.tune.engine import run
     from nas.watching import watching
 
-    with interruptible(f"nas show {study.name}", study.store):
+    with interruptible(f"nas show {study.name}", study.store, "see it with"):
         with watching(study, silent=as_json or quiet) as watch:
             progress = run(study, workers=workers, address=address, watch=watch)
     _show_run(study, progress, as_json)

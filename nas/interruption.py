@@ -18,7 +18,7 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def interruptible(remedy: str, store: Store) -> Iterator[None]:
+def interruptible(remedy: str, store: Store, then: str = "go on with") -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM into exit code 130, after saying how to go on.
 
     What a trial or Ray prints meanwhile goes to standard error: standard output is for the results.
@@ -30,5 +30,5 @@ def interruptible(remedy: str, store: Store) -> Iterator[None]:
     except KeyboardInterrupt:
         named = any(part.partition("=")[0] == "--store" for part in shlex.split(remedy))
         where = "" if store.is_default or named else f" --store {shlex.quote(store.url)}"
-        typer.echo(f"interrupted: everything so far is kept; go on with `{remedy}{where}`", err=True)
+        typer.echo(f"interrupted: everything so far is kept; {then} `{remedy}{where}`", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -138,7 +138,10 @@ def _facts(store: Store, study: StudyRow, trial: TrialRow) -> Iterable[tuple[str
     confirms = trial.kind == "confirm"
     if trial.parent is not None:
         link = dcc.Link(f"trial {trial.parent}", href=trial_path(study.name, trial.parent))
-        yield ("Confirms" if confirms else "Parent"), link
+        if trial.forked_at is None:
+            yield ("Confirms" if confirms else "Parent"), link
+        else:
+            yield "Went on from", html.Span([link, f" after epoch {trial.forked_at}"])
     again = [row for row in queries.trials(store, study.id, Page(kind="confirm")) if row.parent == trial.number]
     if again:
         links = [dcc.Link(str(row.number), href=trial_path(study.name, row.number)) for row in again]

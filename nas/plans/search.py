@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from nas.job import Found, Job, Method, Origin, Report, Scored, ScoreJob
+from nas.job import Found, Job, Method, Report, Scored, ScoreJob
 from nas.plans import Bench, Screening, Ticket
+from nas.plans.judging import Judging
 from nas.schedules import Decided, Fork, Schedule, Verdict, make_schedule
 from nas.settings import Screen, Settings
 from nas.store import News, State, Store, Writer, queries
@@ -73,30 +74,21 @@ class Search:
         self._bench = bench
         self._strategy = strategy_of(settings, space)
         self._chooser = self._strategy if isinstance(self._strategy, Chooser) else None
-        self._schedule = schedule_of(settings, space)
+        self._judging = Judging(schedule_of(settings, space), bench)
         self._seen: dict[str, Judged | int] = {}
         self._keys: dict[int, str] = {}
         self._numbers: dict[int, int] = {}
         self._turns: dict[int, int] = {}
-        self._verdicts: dict[int, set[int]] = {}
-        self._paused: dict[int, Ticket | TrialRow] = {}
-        self._pending: dict[int, Decided] = {}
-        self._decided: set[int] = set()
-        self._lined_up: dict[int, int] = {}
-        self._line = 0
-        self._began: dict[int, tuple[Architecture, int, Origin | None]] = {}
         self._methods: dict[int, Method] = {}
         self._trials = settings.trials
         self._made = self._screenings = 0
         self._supernets = self._barren = 0
         self._takes = 0
         self._number = 0
-        self._closed = False
-        self._forks = 0
         self._store: Store | None = None
         self._study = 0
         self.exhausted = ""
-        self.pauses = self._schedule.pauses
+        self.pauses = self._judging.schedule.pauses
         self.unfinished: list[Ticket] = []
 
     def take(self, writer: Writer) -> Ticket | Screening | None:
@@ -146,24 +138,24 @@ class Search:
         return self._choose(writer, self._chooser, screening.proposals, measured)
 
     def verdict(self, writer: Writer, ticket: Ticket, report: Report) -> Decided:
-        if report.step in self._verdicts.get(ticket.row, ()):
+        number = ticket.job.trial
+        if self._judging.judged(number, report.step):
             return Verdict.CONTINUE
-        number, losses = ticket.job.trial, self._bench.losses(self._bench.reported(ticket.metrics))
-        decided = self._judge(ticket.row, number, report.step, losses)
+        losses = self._bench.losses(self._bench.reported(ticket.metrics))
+        decided = self._judging.judge(number, report.step, losses)
         kept = [each if math.isfinite(each) else str(each) for each in losses]
         writer.event("verdict", {"step": report.step, "verdict": _named(decided), "losses": kept}, ticket.row)
         if decided is Verdict.PAUSE:
-            self._paused[number] = ticket
+            self._judging.paused[number] = ticket
         return decided
 
     def released(self, writer: Writer) -> list[tuple[Ticket, Decided]]:
-        decisions, self._pending = self._pending, {}
         given = []
-        for number, decided in decisions.items():
-            known = self._paused[number]
+        for number, decided in list(self._judging.pending.items()):
+            known = self._judging.paused[number]
             ticket = self._woken(known) if isinstance(known, TrialRow) else known
             writer.event("released", {"verdict": _named(decided)}, ticket.row)
-            self._let_go(number, decided)
+            self._judging.let_go(number, goes_on=decided is Verdict.CONTINUE)
             given.append((ticket, decided))
         return given
 
@@ -204,7 +196,7 @@ class Search:
             self._follow(event, row)
             if note is not None and event.kind == "told" and row is not None and row.kind == "search":
                 note(row.number, row.state, row.values)
-        self._settle()
+        self._judging.settle()
         self.unfinished = self.orphans(driver)
 
     def hear(self, news: Sequence[News]) -> None:
@@ -212,7 +204,7 @@ class Search:
             assert self._store is not None
             for event, row in queries.with_trials(self._store, news):
                 self._follow(event, row)
-            self._settle()
+            self._judging.settle()
 
     def orphans(self, driver: int | None = None) -> list[Ticket]:
         if self._store is None:
@@ -223,16 +215,16 @@ class Search:
             for row, tries, lost in queries.unfinished(self._store, self._study, kind)
             if row.state is not State.PAUSED and row.driver in (None, driver)
         ]
-        return sorted(found, key=lambda ticket: self._lined_up.get(ticket.job.trial, -1))
+        return sorted(found, key=lambda ticket: self._judging.place(ticket.job.trial))
 
     @property
     def total(self) -> int:
-        return self._trials + self._forks
+        return self._trials + self._judging.forks
 
     @property
     def retaining(self) -> list[int]:
         """The numbers of the trials that may have left checkpoints for others."""
-        return list(self._began)
+        return self._judging.retaining
 
     def living(self) -> list[TrialRow]:
         if self._store is None:
@@ -272,9 +264,9 @@ class Search:
 
     def _close(self, writer: Writer) -> None:
         """Tell a schedule in which trials wait for others that no more will begin."""
-        if self._paused and not self._closed and not self._screenings:
+        if self._judging.paused and not self._judging.closed and not self._screenings:
             writer.event("closing", {})
-            self._closing()
+            self._judging.close()
 
     def _choose(
         self, writer: Writer, chooser: Chooser, proposals: list[Proposal], measured: Sequence[Measured]
@@ -318,14 +310,11 @@ class Search:
         method: Method | None = None,
         fork: Fork | None = None,
     ) -> Job:
-        origin = None if fork is None else self._origin(fork)
-        schedule = self._schedule
+        origin = None if fork is None else self._judging.origin(fork)
+        schedule = self._judging.schedule
         return self._bench.job(
             number, architecture, seed, attempt, schedule.pauses, method, origin=origin, retain=schedule.retains
         )
-
-    def _origin(self, fork: Fork) -> Origin:
-        return Origin(self._bench.place(fork.source), fork.step, *self._began[fork.source])
 
     def _again(self, row: TrialRow, attempt: int) -> Job:
         fork = None
@@ -341,7 +330,7 @@ class Search:
 
     def _asked(self, row: int, number: int, seed: int, key: str, proposal: Proposal) -> None:
         self._number = max(self._number, number + 1)
-        self._line_up(number)
+        self._judging.line_up(number)
         self._turns[row] = proposal.turn
         self._numbers[proposal.turn] = number
         self._keys[proposal.turn] = key
@@ -351,42 +340,11 @@ class Search:
             self._methods[row] = proposal.method
             return
         self._made += 1
-        self._closed = False
-        if self._schedule.retains:
-            self._began[number] = proposal.architecture, seed, None
-        self._schedule.began(number, proposal.architecture)
+        self._judging.began(number, proposal.architecture, seed)
 
     def _forked(self, number: int, seed: int, fork: Fork, replaced: int) -> None:
         self._number = max(self._number, number + 1)
-        self._forks += 1
-        self._line_up(number)
-        self._began[number] = fork.architecture, seed, self._origin(fork)
-        self._schedule.began(number, fork.architecture, fork, replaced)
-
-    def _judge(self, row: int, number: int, step: int, losses: list[float]) -> Decided:
-        self._verdicts.setdefault(row, set()).add(step)
-        decided = self._schedule.judge(number, step, losses)
-        if decided is not Verdict.CONTINUE and decided is not Verdict.PAUSE:
-            self._decided.add(number)
-        self._drain()
-        return decided
-
-    def _let_go(self, number: int, decided: Decided | None) -> None:
-        self._paused.pop(number, None)
-        if decided is Verdict.CONTINUE:
-            self._line_up(number)
-        else:
-            self._decided.add(number)
-
-    def _line_up(self, number: int) -> None:
-        """Note that a trial is to be run after all that were to be run before it, in this run and in the next."""
-        self._line += 1
-        self._lined_up[number] = self._line
-
-    def _closing(self) -> None:
-        self._closed = True
-        self._schedule.closing()
-        self._drain()
+        self._judging.forked(number, seed, fork, replaced)
 
     def _end(
         self, turn: int, row: int, number: int, state: State, values: Mapping[str, float] | None, *, supernet: bool
@@ -397,22 +355,14 @@ class Search:
             if turn >= 0:
                 self._strategy.tell(turn, judged.losses, feasible=judged.feasible)
         self._turns.pop(row, None)
-        self._lined_up.pop(number, None)
-        self._verdicts.pop(row, None)
-        if supernet:
-            self._methods.pop(row, None)
-            self._supernets -= 1
-            self._barren = 0 if state is State.COMPLETED else self._barren + 1
-            if self._barren >= SUPERNETS:
-                self.exhausted = f"{SUPERNETS} supernets in a row came to nothing: `nas show` says why"
-        elif number in self._decided:
-            self._decided.discard(number)
-        else:
-            self._schedule.ended(number)
-            self._drain()
-
-    def _drain(self) -> None:
-        self._pending |= dict(self._schedule.released())
+        if not supernet:
+            self._judging.ended(number)
+            return
+        self._methods.pop(row, None)
+        self._supernets -= 1
+        self._barren = 0 if state is State.COMPLETED else self._barren + 1
+        if self._barren >= SUPERNETS:
+            self.exhausted = f"{SUPERNETS} supernets in a row came to nothing: `nas show` says why"
 
     def _follow(self, event: News, row: TrialRow | None) -> None:
         """Do what an event of the store says was done."""
@@ -421,15 +371,11 @@ class Search:
         else:
             self._follow_trial(event.kind, row, event.payload)
 
-    def _settle(self) -> None:
-        """Forget what was decided of paused trials and carried out since."""
-        self._pending = {number: each for number, each in self._pending.items() if number in self._paused}
-
     def _follow_study(self, event: News) -> None:
         if event.kind == "taken":
             self._takes = max(self._takes, event.payload["take"] + 1)
         elif event.kind == "closing":
-            self._closing()
+            self._judging.close()
         elif event.kind == "extended":
             self._trials = max(self._trials, event.payload["trials"])
 
@@ -455,12 +401,11 @@ class Search:
             supernet = row.id in self._methods
             self._end(payload["turn"], row.id, row.number, row.state, row.values, supernet=supernet)
         elif kind == "verdict":
-            decided = self._judge(row.id, row.number, payload["step"], self._losses(row, payload))
+            decided = self._judging.judge(row.number, payload["step"], self._losses(row, payload))
             if decided is Verdict.PAUSE:
-                self._paused[row.number] = row
+                self._judging.paused[row.number] = row
         elif kind == "released":
-            self._pending.pop(row.number, None)
-            self._let_go(row.number, Verdict.CONTINUE if payload["verdict"] == Verdict.CONTINUE else None)
+            self._judging.let_go(row.number, goes_on=payload["verdict"] == Verdict.CONTINUE)
         elif kind == "forked":
             fork = Fork(payload["source"], payload["step"], row.architecture)
             self._forked(row.number, row.seed, fork, payload["replaced"])
