@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+)
 
 from nas.execution import Problem
 from nas.store.models import State
@@ -19,10 +28,11 @@ def problem_of(error: RayError) -> Problem:
         return Problem(State.INFEASIBLE, f"out of memory: {_first_line(error)}", soiled=True)
     if isinstance(error, RayTaskError):
         return Problem(State.FAILED, f"the worker failed: {type(error.cause).__name__}", str(error))
-    return Problem(State.STALE, f"the worker was lost: {_first_line(error)}")
+    return Problem(State.STALE, f"the worker was lost: {_cause(error)}", str(error))
 
 
 def unstarted(error: RayError) -> str:
+    """Say why workers do not start, and what to look at."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     said = lines[-1] if isinstance(error, RayActorError) and error.actor_init_failed else lines[0]
     return (
@@ -31,5 +41,13 @@ def unstarted(error: RayError) -> str:
     )
 
 
+def _cause(error: RayError) -> str:
+    if isinstance(error, NodeDiedError) or "its node has died" in str(error):
+        return "its node is gone"
+    if isinstance(error, ActorUnavailableError):
+        return "its process or its node answers no more"
+    return "its process ended" if isinstance(error, ActorDiedError) else _first_line(error)
+
+
 def _first_line(error: RayError) -> str:
-    return (str(error).strip().splitlines() or ["its process ended"])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

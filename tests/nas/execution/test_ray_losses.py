@@ -21,6 +21,7 @@ from nas.execution.ray import RayWorkers
 from nas.job import Job, Outcome, Report
 from nas.store import State
 
+UNANSWERING = "the worker was lost: its process or its node answers no more"
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
@@ -47,7 +48,7 @@ def test_a_worker_that_is_killed_is_stale_and_its_trial_goes_on_in_another_proce
     os.kill(killed, signal.SIGKILL)
     problem = following(executor, ended(1))[-1].what
     assert isinstance(problem, Problem) and problem.state is State.STALE
-    assert problem.reason.startswith("the worker was lost: ") and not problem.soiled
+    assert problem.reason in ("the worker was lost: its process ended", UNANSWERING) and not problem.soiled
     assert executor.workers == ()
     ready(executor, 1)
     executor.submit(worker, work)
@@ -69,6 +70,7 @@ def test_a_node_that_is_lost_loses_its_trials_alone_and_another_that_joins_takes
         events += following(executor, ended(1))
         assert events[-1].worker == lost and isinstance(events[-1].what, Problem)
         assert events[-1].what.state is State.STALE and executor.workers == (kept,)
+        assert events[-1].what.reason in ("the worker was lost: its node is gone", UNANSWERING)
         assert "1 of 2 workers wait for a place in the cluster, 1 CPU each" == executor.lack
         events += following(executor, ended(1))
         assert steps(events, kept) == [*range(61), "Outcome"]
