@@ -74,7 +74,7 @@ def print_result(study: Study, progress: Progress) -> None:
         lines = lines[2:] if looked_up(study.settings.task) else lines
         extra = "" if study.store.is_default else f" --store {shlex.quote(study.store.url)}"
         for head, line in zip(["next      ", *[" " * 10] * 2], lines, strict=False):
-            console.print(f"{head}{line}{extra}", markup=False)
+            console.print(f"{head}{line}{extra}", markup=False, soft_wrap=True)
 
 
 def print_leaders(study: Study, leaders: list[TrialRow], title: str) -> None:
