@@ -124,7 +124,8 @@ def import_studies(
     done = import_store(opened, file, study or (), renamed)
     typer.echo(f"{', '.join(done.studies)}: {done.rows['trial']} trials are in {opened.url}")
     for name, folder in done.folders.items():
-        typer.echo(f"files of {name}: {folder}" + ("" if folder.is_dir() else " (not there)"))
+        lost = bool(done.rows.get("artifact")) and not folder.is_dir()
+        typer.echo(f"files of {name}: {folder}" + (" (not there: bring them, or export with --files)" if lost else ""))
 
 
 @store.command("to-optuna", epilog="[bold]Example[/bold]\n\nnas store to-optuna sqlite:///optuna.db --study first")
@@ -149,7 +150,8 @@ def write_for_optuna(
         raise StoreError(f"there is no search in {opened.url}: nothing to write")
     for each in chosen:
         length = sum(each.counts.values())
-        with typer.progressbar(length=length, label=each.name, hidden=quiet, file=sys.stderr) as bar:
+        hidden = quiet or not sys.stderr.isatty()
+        with typer.progressbar(length=length, label=each.name, hidden=hidden, file=sys.stderr) as bar:
             done = to_optuna(opened, each, target, partial(bar.update, 1))
         typer.echo(f"{each.name}: {done} trials are in {shown(target)}")
     typer.echo(f"next: optuna-dashboard {shown(target)}")
