@@ -24,6 +24,7 @@ from nas.job import Artifact, Outcome, Report, Scored
 from nas.plans import Bench, Plan, Screening, Ticket
 from nas.progress import Progress, Watch
 from nas.schedules import Decided, Fork, Verdict
+from nas.storage import StorageError
 from nas.store import Evicted, Ledger, State, StoreAway, StoreError, Writer
 
 TICK, IDLE = 0.5, 0.1
@@ -322,12 +323,17 @@ class Loop:
             self._progress.supernet_ended(ticket.job.trial)
 
     def _tidy(self) -> None:
-        """Delete the checkpoints of which the store knows that nobody needs them."""
+        """Delete the checkpoints of which the store knows that nobody needs them; what cannot be deleted stays."""
         if self._checkpoints is None:
             return
-        if self._judged:
-            self._gone += self._checkpoints.superfluous(self._plan.living(), self._plan.pauses)
-        self._checkpoints.delete(self._gone)
+        try:
+            if self._judged:
+                self._gone += self._checkpoints.superfluous(self._plan.living(), self._plan.pauses)
+            self._checkpoints.delete(self._gone)
+        except StoreAway:
+            return  # the next round says so
+        except StorageError as error:
+            self._progress.last = str(error)
 
     def _come_back(self, error: Exception, events: list[Event]) -> list[Event]:
         """Wait for the store and make the plan anew; return what the workers have said meanwhile.
