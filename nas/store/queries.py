@@ -26,6 +26,7 @@ from search_spaces.decisions import Architecture
 SCORING = "scoring"
 EVENTS = 2000
 PART = 2000
+RARE = ("confirm", "supernet")
 ARCHITECTURES = ("asked", "replayed", "forked", "verdict")
 
 
@@ -324,7 +325,7 @@ def values(store: Store, study: int, *names: str) -> list[tuple[int, list[float]
     for name in names:
         each = aliased(Value)
         query = query.join(each, (each.trial_id == Trial.id) & (each.name == name)).add_columns(each.value)
-    with store.reading() as connection:
+    with store.reading() as connection, uncollected():
         return [(row[0], list(row[1:])) for row in connection.execute(query.order_by(Trial.number)).all()]
 
 
@@ -433,8 +434,10 @@ def _filtered(query: sa.Select[Any], study: int, page: Page) -> sa.Select[Any]:
     query = query.where(Trial.study_id == study)
     if page.kind is not None:
         query = query.where(Trial.kind == page.kind)
-    if page.states:
-        query = query.where(Trial.state.in_(page.states))
+    # With states the index finds what is rare without a walk through all trials.
+    states = page.states or (tuple(State) if page.kind in RARE else ())
+    if states:
+        query = query.where(Trial.state.in_(states))
     low, high = page.numbers
     if low is not None:
         query = query.where(Trial.number >= low)
