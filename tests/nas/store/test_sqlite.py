@@ -70,6 +70,39 @@ def test_a_second_writer_waits_for_the_first(store: Store) -> None:
     assert order == ["first", "second"] and queries.count(store, study) == 2
 
 
+def test_many_readers_beside_a_writer_see_whole_transactions_and_never_wait(store: Store) -> None:
+    study = store.add_study("one", {})
+    over, seen, wrong = threading.Event(), [0] * 6, []
+
+    def read(reader: int) -> None:
+        mine = Store.open(store.url)
+        try:
+            while not over.is_set():
+                with mine.engine.connect() as connection:
+                    ask = "SELECT (SELECT count(*) FROM trial), (SELECT count(*) FROM event)"
+                    trials, events = connection.exec_driver_sql(ask).one()
+                if trials != events:
+                    wrong.append((trials, events))
+                seen[reader] += 1
+        except Exception as error:
+            wrong.append(error)
+        finally:
+            mine.engine.dispose()
+
+    threads = [threading.Thread(target=read, args=(reader,)) for reader in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(300):
+            with store.writing(study) as writer:
+                writer.event("asked", {"turn": number}, add(writer, number))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert wrong == [] and min(seen) > 0 and queries.count(store, study) == 300
+
+
 READ = """
 import sys
 from nas.store import Store, queries
