@@ -348,7 +348,7 @@ def executor_of(
         )
     resources = Resources(study.settings.cpus_per_trial, study.settings.gpus_per_trial)
     if kind == "ray" or address is not None:
-        return _ray(workers, resources, address)
+        return _ray(workers, resources, address, most=study.settings.trials)
     return make_executor(1 if kind == "inline" else workers, resources)
 
 
@@ -368,10 +368,10 @@ def make_executor(workers: int | None = None, resources: Resources | None = None
     return Inline(resources=resources)
 
 
-def _ray(workers: int | None, resources: Resources, address: str | None = None) -> Executor:
+def _ray(workers: int | None, resources: Resources, address: str | None = None, most: int | None = None) -> Executor:
     from nas.execution.ray import RayWorkers
 
-    return RayWorkers(workers, resources, address=address)
+    return RayWorkers(workers, resources, address=address, most=most)
 
 
 def search(
