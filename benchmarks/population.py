@@ -1,6 +1,7 @@
 """Population based training beside random search: the same eight beginnings, the same number of epochs.
 
-A small network of `kan_vision` is fixed, so what is searched is its training on digits. Both begin with the same
+The smallest convolutional network of `kan_vision` is fixed, so what is searched is its training on digits: with two
+stages of 16 channels and 24 epochs both find 99.4 %, and nothing is left to tell them apart. Both begin with the same
 members, since both draw them from the same seed; the one exchanges weights and moves decisions on the way, the other
 trains each to its end. The member with the best validation accuracy is selected, and tested.
 """
@@ -22,11 +23,11 @@ from nas.study import Study
 MEMBERS = 8
 NETWORK = (
     "network.stem.layer=convolution",
-    "network.stem.width=16",
+    "network.stem.width=8",
     "network.stem.norm=batch",
-    "network.stages#=2",
+    "network.stages#=1",
     "network.stages[*].depth=1",
-    "network.stages[*].width=16",
+    "network.stages[*].width=8",
     "network.stages[*].layer=conv2d",
     "network.stages[*].norm=batch",
     "network.stages[*].activation=relu",
@@ -40,8 +41,8 @@ NETWORK = (
 def pbt(results: Results) -> None:
     """Select by validation among eight members, with and without exchange."""
     torch.set_num_threads(1)
-    epochs, seeds = results.size.pick(4, 24, 60), results.size.pick(1, 5, 10)
-    arms = {"PBT": ("pbt", {"interval": max(1, epochs // 12)}), "random search": ("none", {})}
+    epochs, seeds = results.size.pick(4, 16, 32), results.size.pick(1, 5, 10)
+    arms = {"PBT": ("pbt", {"interval": max(1, epochs // 16)}), "random search": ("none", {})}
     found = {name: [_selected(*arm, epochs, seed) for seed in range(seeds)] for name, arm in arms.items()}
     for i, split in enumerate(("validation", "test")):
         for name, pairs in found.items():
