@@ -184,7 +184,7 @@ def orphans(connection: Connection, study: int) -> int:
     return int(connection.execute(_to_be_run(study).where(Trial.driver.is_(None))).scalar_one())
 
 
-def _to_be_run(study: int) -> sa.Select[tuple[int]]:
+def _to_be_run(study: int) -> sa.Select[int]:
     counted = sa.select(sa.func.count()).select_from(Trial)
     return counted.where(Trial.study_id == study, Trial.state.in_(IN_HAND), Trial.kind.in_(SEARCHED))
 
