@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -115,9 +115,23 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def database(postgres: Postgres) -> str:
+def databases(postgres: Postgres) -> Iterator[Callable[[], str]]:
+    """Makes empty PostgreSQL databases, which are dropped after the test, and returns their URLs."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(postgres.create())
+        return made[-1]
+
+    yield make
+    for url in made:
+        postgres.sql("postgres", f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(databases: Callable[[], str]) -> str:
     """The URL of an empty PostgreSQL database."""
-    return postgres.create()
+    return databases()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -24,7 +24,12 @@ def loads(text: str | bytes) -> Any:
     """Read data back."""
     if isinstance(text, bytes):
         text = text.decode()
-    return json.loads(text, object_hook=_number) if KEY in text else _read(text)[0]
+    if KEY in text:
+        return json.loads(text, object_hook=_number)
+    try:
+        return _read(text)[0]
+    except ValueError:
+        return json.loads(text)  # that has white space in front, as a database's own tools may write it
 
 
 _read = json.JSONDecoder().raw_decode  # half the time of json.loads for what is as short as a proposal's note

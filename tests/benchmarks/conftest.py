@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from postgres import database, postgres
+from postgres import database, databases, postgres
 
-__all__ = ["database", "postgres"]
+__all__ = ["database", "databases", "postgres"]
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

@@ -136,7 +136,7 @@ def test_the_migrations_give_exactly_the_schema_of_the_models(
     # What Alembic does not compare: primary keys, and what a deletion cascades to.
     url = f"sqlite:///{tmp_path}/made.db"
     if store.shared:
-        url = request.getfixturevalue("postgres").create().replace("postgresql:", "postgresql+psycopg:")
+        url = request.getfixturevalue("databases")().replace("postgresql:", "postgresql+psycopg:")
     made = sa.create_engine(url)
     Base.metadata.create_all(made)
     assert structure(store.engine) == structure(made)

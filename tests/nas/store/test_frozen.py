@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
-from postgres import Postgres, plain
+from postgres import plain
 
 import nas
 from nas.store import State, Store, migrations, queries
@@ -120,8 +120,8 @@ def test_a_search_of_an_older_revision_goes_on(frozen: Path) -> None:
     ]
 
 
-def test_an_older_store_is_carried_to_postgres(frozen: Path, postgres: Postgres, tmp_path: Path) -> None:
-    old, new = Store.open(f"sqlite:///{frozen}"), Store.open(postgres.create(), create=True)
+def test_an_older_store_is_carried_to_postgres(frozen: Path, database: str, tmp_path: Path) -> None:
+    old, new = Store.open(f"sqlite:///{frozen}"), Store.open(database, create=True)
     export_store(old, tmp_path / "all.gz")
     import_store(new, tmp_path / "all.gz")
     for row in queries.studies(old):

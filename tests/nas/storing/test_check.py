@@ -32,7 +32,8 @@ def store(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
             if state is State.WAITING:
                 continue
             writer.start(row, 1, "w", "cpu")
-            writer.lose(row, 1, "gone")
+            if number % 2:
+                writer.lose(row, 1, "gone")
             writer.start(row, 2, "w", "cpu")
             writer.report(row, 1, {"val_accuracy": 0.5, "val_loss": float("nan")})
             if state.ended:
@@ -128,6 +129,11 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         f"FROM event WHERE kind = 'told' AND trial_id = {OF.format(3)}",
         "events",
         "study one: trial 3 has ended, and in the order of events it begins 1 and ends 2 times",
+    ),
+    "told twice and never begun": (
+        "UPDATE event SET kind = 'told' WHERE kind = 'asked' AND trial_id = " + OF.format(3),
+        "events",
+        "study one: trial 3 has ended, and in the order of events it begins 0 and ends 2 times",
     ),
     "never told": (
         f"DELETE FROM event WHERE kind = 'told' AND trial_id = {OF.format(8)}",

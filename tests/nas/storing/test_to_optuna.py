@@ -71,7 +71,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database for Optuna."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/optuna.db"
-    return str(request.getfixturevalue("postgres").create())
+    return str(request.getfixturevalue("databases")())
 
 
 EXPECTED = {

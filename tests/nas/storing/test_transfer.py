@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from postgres import Postgres, plain
+from postgres import plain
 
 from nas.store import State, Store, StoreError, queries
 from nas.store.models import Base
@@ -90,12 +90,12 @@ def story(store: Store, name: str) -> dict[str, list[Any]]:
 
 
 @pytest.fixture
-def stores(tmp_path: Path, postgres: Postgres) -> Iterator[Callable[[str], Store]]:
+def stores(tmp_path: Path, databases: Callable[[], str]) -> Iterator[Callable[[str], Store]]:
     """Makes new stores, on SQLite or on PostgreSQL."""
     made: list[Store] = []
 
     def make(kind: str) -> Store:
-        url = postgres.create() if kind == "postgresql" else f"sqlite:///{tmp_path}/{len(made)}/nas.db"
+        url = databases() if kind == "postgresql" else f"sqlite:///{tmp_path}/{len(made)}/nas.db"
         (tmp_path / str(len(made))).mkdir()
         made.append(Store.open(url, create=True))
         return made[-1]
