@@ -40,7 +40,7 @@ class Checkpoints:
             self._retained[folder] |= {int(match.group(1)) for match in found if match}
 
     def sweep(self, ended: Iterable[TrialRow]) -> None:
-        """Delete what a run left that was killed after it wrote that trials had ended, before it deleted their files."""
+        """Delete what a run left that was killed after it wrote that trials had ended and before it deleted files."""
         for row in ended:
             path = f"{row.number:05d}/{CHECKPOINT}"
             if row.id not in self._best and self.files.exists(path):
