@@ -7,7 +7,7 @@ child come first, then its depths, then its widths.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from nas.training.inheritance.paths import ACTIVATION, DEPTH, TRAINING, WIDTH, a
 from nas.training.inheritance.sizes import channels_seen
 from nas.training.inheritance.widths import widen
 from nas.training.seeding import derive, seeded
-from search_spaces.decisions import Architecture, Decision, Scalar, Trace
+from search_spaces.decisions import Architecture, Decision, Scalar
 from search_spaces.space import Signature, Space
 
 ORDER = (ACTIVATION, DEPTH, WIDTH)
@@ -53,27 +53,41 @@ def inherit(
     `parent_state` is the parent's state dict, whose precision the child gets. All that is drawn comes from the seed.
     Raises InheritanceError where other decisions about the network differ, and for a state of another network.
     """
-    before, after = space.trace(parent_architecture), space.trace(child_architecture)
     changed = _changed(space, parent_architecture, child_architecture)
-    generator = torch.Generator().manual_seed(derive(seed, "inherit"))
     network = _built(space, signature, parent_architecture, seed)
     _load(network, parent_state)
-    taken: list[str] = []
-    for kind in ORDER:
-        taken.append(kind)
-        if kind not in changed:
-            continue
-        child = _built(space, signature, _between(space, before, after, taken), seed)
-        if kind == ACTIVATION:
-            exchange(child, network, channels_seen(network, signature.input_shape), generator)
-        elif kind == DEPTH:
-            deepen(child, network, channels_seen(child, signature.input_shape), generator)
-        else:
-            align(child, network, channels_seen(network, signature.input_shape))
-            widen(child, network, generator)
-        network = child
+    with seeded(derive(seed, "inherit")):
+        for kind, architecture in _steps(space, parent_architecture, child_architecture):
+            if kind in changed:
+                child = _built(space, signature, architecture, seed)
+                _take(kind, child, network, signature)
+                network = child
     dtypes = [tensor.dtype for tensor in parent_state.values() if tensor.is_floating_point()]
     return network.to(dtypes[0] if dtypes else torch.get_default_dtype()).train()
+
+
+def _take(kind: str, child: nn.Module, parent: nn.Module, signature: Signature) -> None:
+    """Take one step, between networks that differ in decisions of one kind."""
+    if kind == ACTIVATION:
+        exchange(child, parent, channels_seen(parent, signature.input_shape))
+    elif kind == DEPTH:
+        deepen(child, parent, channels_seen(child, signature.input_shape))
+    else:
+        align(child, parent, channels_seen(parent, signature.input_shape))
+        widen(child, parent)
+
+
+def _steps(space: Space, parent: Architecture, child: Architecture) -> Iterator[tuple[str, Architecture]]:
+    """Give the steps, each with the architecture that it leads to: the last one is the child's."""
+    before, after, taken = space.trace(parent), space.trace(child), list[str]()
+
+    def decide(path: str, domain: Decision) -> Scalar:
+        mine = path.startswith(TRAINING) or kind_of(space, path, domain) in taken
+        return after[path] if mine else before[path]
+
+    for kind in ORDER:
+        taken.append(kind)
+        yield kind, space.resolve(decide)[0]
 
 
 def _changed(space: Space, parent: Architecture, child: Architecture) -> set[str]:
@@ -103,16 +117,6 @@ def _domains(space: Space, architecture: Architecture) -> dict[str, Decision]:
 
     space.resolve(note)
     return found
-
-
-def _between(space: Space, before: Trace, after: Trace, taken: Collection[str]) -> Architecture:
-    """Return the architecture that has the child's decisions of some kinds, and else the parent's."""
-
-    def decide(path: str, domain: Decision) -> Scalar:
-        theirs = path.startswith(TRAINING) or kind_of(space, path, domain) in taken
-        return after[path] if theirs else before[path]
-
-    return space.resolve(decide)[0]
 
 
 def _built(space: Space, signature: Signature, architecture: Architecture, seed: int) -> nn.Module:

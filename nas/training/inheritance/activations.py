@@ -19,11 +19,12 @@ from nas.training.inheritance.masks import own, transfer
 from nas.training.inheritance.widths import is_activation
 from search_spaces.activations.expression import Expression
 from search_spaces.activations.fitting import fit, mixes
+from search_spaces.activations.rational import Rational, starting
 from search_spaces.activations.recurrent_rational import RecurrentRational
 from search_spaces.registry import make
 
 
-def exchange(child: nn.Module, parent: nn.Module, channels: Mapping[str, int], generator: torch.Generator) -> None:
+def exchange(child: nn.Module, parent: nn.Module, channels: Mapping[str, int]) -> None:
     """Give the child all that the parent has, and fit the activations that are others.
 
     `channels` says how many come to each module of the parent.
@@ -45,7 +46,7 @@ def exchange(child: nn.Module, parent: nn.Module, channels: Mapping[str, int], g
             raise InheritanceError(f"{place} is in the child alone: only activations may be others")
         else:
             for name in own(module):
-                transfer(module, theirs[place], name, generator)
+                transfer(module, theirs[place], name)
 
 
 def _become(new: nn.Module, old: nn.Module, channels: int) -> None:
@@ -68,11 +69,19 @@ def _become(new: nn.Module, old: nn.Module, channels: int) -> None:
 
 def fit_alike(activation: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
     """Fit an activation that does not mix its channels to a function, alike in all channels."""
-    narrow: nn.Module = make(*cast(Any, activation).made_as, 1)
-    fit(narrow.double(), function, 1)
-    with torch.no_grad():
-        for name, parameter in narrow.named_parameters():
-            activation.get_parameter(name).copy_(parameter.expand_as(activation.get_parameter(name)))
+    rational = activation.rational if isinstance(activation, RecurrentRational) else activation
+    if isinstance(rational, Rational):
+        found = dict(zip(("numerator", "denominator"), starting(function), strict=True))
+        values = {name: torch.tensor(each, dtype=torch.float64) for name, each in found.items()}
+    else:
+        # One channel has all there is to fit, and is fitted many times as fast.
+        narrow: nn.Module = make(*cast(Any, activation).made_as, 1).double()
+        fit(narrow, function, 1)
+        values = {name: parameter.detach() for name, parameter in narrow.named_parameters()}
+    for name, value in values.items():
+        parameter = rational.get_parameter(name)
+        with torch.no_grad():
+            parameter.copy_(value.expand_as(parameter))
 
 
 def _alike(new: nn.Module, old: nn.Module) -> bool:

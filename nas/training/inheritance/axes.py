@@ -1,8 +1,8 @@
 """Axes: channels that several tensors of a network have in common, and which of the parent's become the child's.
 
-A narrower axis keeps the channels that matter most, by their share E[x²]·Σw² in all that reads them, from the weights
-alone (`statistics`). A wider one has all channels of the parent and then copies of those that matter most, each as
-often as the others or once more (Net2Net draws them at random). Channels that a function mixes in groups
+A narrower axis keeps the channels that matter most, by their share in the variance Var[x]·Σw² of all that reads them,
+from the weights alone (`statistics`). A wider one has all channels of the parent and then copies of those that matter
+most, each as often as the others or once more (Net2Net draws them at random). Channels that a function takes in groups
 are kept or copied so that every group of the child is made of one group of the parent, as far as the sizes let it:
 
     parts   so many groups in both networks (the statistics of a norm, the coefficients of group_rational)

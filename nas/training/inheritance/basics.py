@@ -100,7 +100,7 @@ def linear_map(
         axis.root().units.add(group_size(new, "weight"))
     weight = theirs.movedim(rows, 0).flatten(2) if theirs.ndim > 2 else theirs[..., None]
     total, square = weight.sum(2), weight.square().sum(2)
-    energy = square.sum(0) * coming.statistics.square
+    energy = square.sum(0) * coming.statistics.variance
     coming.use(energy / energy.sum().clamp(min=TINY))
 
     def mended(bias: Tensor) -> Tensor:

@@ -33,48 +33,46 @@ NARROW = 8
 WORTH_SAYING = 1e-3
 
 
-def deepen(child: nn.Module, parent: nn.Module, channels: Mapping[str, int], generator: torch.Generator) -> None:
+def deepen(child: nn.Module, parent: nn.Module, channels: Mapping[str, int]) -> None:
     """Give the child what it has in common with the parent, and let its new blocks do nothing.
 
     `channels` says how many come to each module of the child.
     """
-    _carry(child, parent, "", channels, generator)
+    _carry(child, parent, "", channels)
 
 
-def _carry(
-    child: nn.Module, parent: nn.Module, place: str, channels: Mapping[str, int], generator: torch.Generator
-) -> None:
+def _carry(child: nn.Module, parent: nn.Module, place: str, channels: Mapping[str, int]) -> None:
     for name in own(child):
-        transfer(child, parent, name, generator)
+        transfer(child, parent, name)
     others = dict(parent.named_children())
     before: nn.Module | None = None
     for name, module in child.named_children():
         here = f"{place}.{name}" if place else name
         if name in others:
-            _carry(module, others[name], here, channels, generator)
+            _carry(module, others[name], here, channels)
         elif before is None:
             raise InheritanceError(f"{here} is in the child alone, and no block before it: keep this depth")
         else:
-            begin(module, before, here, channels[here], generator)
+            begin(module, before, here, channels[here])
         before = module
 
 
 @torch.no_grad()
-def begin(block: nn.Module, before: nn.Module, place: str, channels: int, generator: torch.Generator) -> None:
+def begin(block: nn.Module, before: nn.Module, place: str, channels: int) -> None:
     """Let a new block do nothing after the one before it; both have the same wiring."""
     if isinstance(block, ReZero):
         block.alpha.zero_()
     elif isinstance(block, Residual):
-        left = rest(block.body, channels, generator)
+        left = rest(block.body, channels)
         if left > WORTH_SAYING:
             log.warning("%s adds %.2g at first, for its activation is 0 nowhere where it has a slope", place, left)
     elif isinstance(block, Dense):
         through = torch.zeros_like(block.mix.weight)
         nn.init.dirac_(through[:, :channels])
-        write(block.mix, "weight", through, generator)
-        write(block.mix, "bias", torch.zeros(channels, dtype=through.dtype), generator)
+        write(block.mix, "weight", through)
+        write(block.mix, "bias", torch.zeros(channels, dtype=through.dtype))
     elif isinstance(block, nn.Sequential) and isinstance(before, nn.Sequential) and len(block) == len(before) == 3:
-        missed = become_identity(block, before, channels, generator)
+        missed = become_identity(block, before, channels)
         if missed is None or missed > TOLERANCE:
             log.warning("%s starts with fresh weights: no layer like it can hand on its input", place)
     else:
@@ -92,11 +90,10 @@ def _can_begin(parts: str) -> bool:
     wiring, layer, activation = json.loads(parts)
     if wiring not in ("plain", "residual"):
         return True
-    generator = torch.Generator().manual_seed(0)
     with seeded(0), torch.no_grad():
         parts_made = (make("layer", layer, NARROW, NARROW, LINEAR), make("norm", "batch", NARROW))
         body = nn.Sequential(*parts_made, make("activation", activation, NARROW)).double()
         if wiring == "residual":
-            return rest(body, NARROW, generator) <= NEGLIGIBLE
-        missed = become_identity(deepcopy(body), body, NARROW, generator)
+            return rest(body, NARROW) <= NEGLIGIBLE
+        missed = become_identity(deepcopy(body), body, NARROW)
     return missed is not None and missed <= TOLERANCE

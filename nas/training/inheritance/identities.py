@@ -44,9 +44,7 @@ class _Line:
 
 
 @torch.no_grad()
-def become_identity(
-    body: nn.Sequential, before: nn.Sequential, channels: int, generator: torch.Generator
-) -> float | None:
+def become_identity(body: nn.Sequential, before: nn.Sequential, channels: int) -> float | None:
     """Let a layer, a norm and an activation in a row hand on what comes from the ones before, which are their like.
 
     Returns the error as a share of the variance. Where that is above TOLERANCE, or None as the layer has no such
@@ -55,7 +53,7 @@ def become_identity(
     layer, norm, activation = body
     x = _outputs(before, channels)
     trial = deepcopy(layer)
-    missed = identify(trial, x, generator)
+    missed = identify(trial, x)
     if missed is None:
         return None
     found = _nearest(activation, before[-1], x, channels)
@@ -67,8 +65,8 @@ def become_identity(
         set_line(norm, Statistics.of(x), found.scale, found.shift)
     else:
         for linear in last(layer):
-            write(linear, "weight", read(linear, "weight") * found.scale, generator)
-            write(linear, "bias", read(linear, "bias") * found.scale + found.shift, generator)
+            write(linear, "weight", read(linear, "weight") * found.scale)
+            write(linear, "bias", read(linear, "bias") * found.scale + found.shift)
     return missed + found.missed
 
 
@@ -118,7 +116,7 @@ def _lined(activation: nn.Module, x: Tensor) -> _Line:
 
 
 @singledispatch
-def identify(layer: nn.Module, x: Tensor, generator: torch.Generator) -> float | None:
+def identify(layer: nn.Module, x: Tensor) -> float | None:
     """Let a layer hand on its input, and return the error for inputs like x as a share of their variance.
 
     None for a layer that has no such weights. Packages that add layers say theirs with `identify.register`.
@@ -127,29 +125,29 @@ def identify(layer: nn.Module, x: Tensor, generator: torch.Generator) -> float |
 
 
 @identify.register
-def _(layer: nn.Conv2d, x: Tensor, generator: torch.Generator) -> float | None:
+def _(layer: nn.Conv2d, x: Tensor) -> float | None:
     if layer.in_channels != layer.out_channels or layer.groups not in (1, layer.in_channels):
         return None
     weight = nn.init.dirac_(torch.empty_like(read(layer, "weight")), layer.groups)
-    return _set(layer, weight, generator)
+    return _set(layer, weight)
 
 
 @identify.register
-def _(layer: nn.Sequential, x: Tensor, generator: torch.Generator) -> float | None:
-    missed = [identify(part, x, generator) for part in layer]
+def _(layer: nn.Sequential, x: Tensor) -> float | None:
+    missed = [identify(part, x) for part in layer]
     known = [part for part in missed if part is not None]
     return sum(known) if len(known) == len(missed) else None
 
 
 @identify.register
-def _(layer: Rational, x: Tensor, generator: torch.Generator) -> float | None:
+def _(layer: Rational, x: Tensor) -> float | None:
     for parameter, values in zip((layer.numerator, layer.denominator), starting("identity"), strict=True):
         parameter.copy_(torch.tensor(values).expand_as(parameter))
     return float((layer(x) - x).square().mean() / x.var(0).mean())
 
 
 @identify.register
-def _(layer: KanConv2d, x: Tensor, generator: torch.Generator) -> float | None:
+def _(layer: KanConv2d, x: Tensor) -> float | None:
     convolution = layer.convolution
     if convolution.out_channels * layer.expansion.count != convolution.in_channels:
         return None
@@ -158,13 +156,13 @@ def _(layer: KanConv2d, x: Tensor, generator: torch.Generator) -> float | None:
     factors = torch.linalg.solve(functions.mT @ functions + penalty, functions.mT @ x.flatten())
     dirac = nn.init.dirac_(torch.empty_like(read(convolution, "weight")[:, : convolution.out_channels]))
     weight = torch.cat([factor * dirac for factor in factors], 1)
-    kept = _set(convolution, weight, generator)
+    kept = _set(convolution, weight)
     return kept + float((functions @ factors - x.flatten()).square().mean() / x.var(0).mean())
 
 
-def _set(layer: nn.Conv2d, weight: Tensor, generator: torch.Generator) -> float:
+def _set(layer: nn.Conv2d, weight: Tensor) -> float:
     """Set weights and no bias, and return the share of their squares that a mask leaves out."""
-    write(layer, "weight", weight, generator)
-    write(layer, "bias", torch.zeros(layer.out_channels, dtype=weight.dtype), generator)
+    write(layer, "weight", weight)
+    write(layer, "bias", torch.zeros(layer.out_channels, dtype=weight.dtype))
     lost = weight - read(layer, "weight")
     return float(lost.square().sum() / weight.square().sum())

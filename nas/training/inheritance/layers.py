@@ -153,5 +153,5 @@ def _(new: HopfieldPool, old: HopfieldPool, flow: Flow, walk: Walk) -> Layout:
 @follow.register
 def _(new: GrassmannHead, old: GrassmannHead, flow: Flow, walk: Walk) -> Flow:
     flow = sized(flow, old.free.shape[1], new.free.shape[1])
-    walk.keep(new, old, "free", {1: flow}, even={1: 0.5})
+    walk.keep(new, old, "free", {1: flow})
     return None

@@ -51,28 +51,28 @@ def group_size(module: nn.Module, name: str) -> int:
 
 
 @torch.no_grad()
-def write(module: nn.Module, name: str, value: Tensor, generator: torch.Generator) -> None:
+def write(module: nn.Module, name: str, value: Tensor) -> None:
     """Give a module a tensor, and a fixed mask of it those of its values that it has room for."""
     target = _stored(module, name)
     if mask := fixed_mask(module, name):
-        mask.mask.copy_(_settled(value, mask.mask, generator))
+        mask.mask.copy_(_settled(value, mask.mask))
         value = value * mask.mask
     target.copy_(value)
 
 
 @torch.no_grad()
-def transfer(child: nn.Module, parent: nn.Module, name: str, generator: torch.Generator) -> None:
+def transfer(child: nn.Module, parent: nn.Module, name: str) -> None:
     """Give a module the tensor of the parent's at its place, as it is; what a mask hides goes along where it can."""
     same = [type(mask) for mask in _masks(child, name)] == [type(mask) for mask in _masks(parent, name)]
     whole = fixed_mask(child, name) is None
-    write(child, name, _stored(parent, name) if same and whole else read(parent, name), generator)
+    write(child, name, _stored(parent, name) if same and whole else read(parent, name))
 
 
-def _settled(value: Tensor, fresh: Tensor, generator: torch.Generator) -> Tensor:
+def _settled(value: Tensor, fresh: Tensor) -> Tensor:
     """Return a mask of as many places as the fresh one has, with the largest of the values in it."""
     # Above 2: a place with a value; above 1: one that the fresh mask has; the others come last.
     size = value.abs() / value.abs().max().clamp(min=torch.finfo(value.dtype).tiny)
-    rank = torch.rand(value.shape, generator=generator, dtype=value.dtype) / 2 + fresh
+    rank = torch.rand(value.shape, dtype=value.dtype) / 2 + fresh
     rank = torch.where(value == 0, rank, 2 + size).flatten()
     mask = torch.zeros_like(rank, dtype=torch.bool)
     mask[rank.topk(int(fresh.sum())).indices] = True

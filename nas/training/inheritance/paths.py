@@ -21,15 +21,13 @@ _INSIDE = re.compile(r"[:.]?([^:.\[]+)(\[[^\]]*\])?")
 
 def kind_of(space: Space, path: str, domain: Decision) -> str | None:
     """Return what a decision is: "width", "depth", "activation" or None, something else."""
+    outer, inside, _ = path.partition(":")
+    name = re.split(r"[.\]]", outer)[-1]
     if path.startswith(TRAINING):
         return None
-    outer = [path[: match.start()] for match in re.finditer(":", path)]
-    if _names_activations(domain) or any(_names_activations(_found(space.tree, each)) for each in outer):
-        return ACTIVATION
-    name = re.split(r"[.\]]", path)[-1]
-    if outer or name not in (WIDTH, DEPTH) or not _whole(domain):
-        return None
-    return name
+    if name == ACTIVATION:
+        return ACTIVATION if _names_activations(_found(space.tree, outer)) else None
+    return name if name in (WIDTH, DEPTH) and not inside and _whole(domain) else None
 
 
 def around(architecture: Architecture, path: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Piece:
 
 
 @torch.no_grad()
-def lay(piece: Piece, generator: torch.Generator) -> None:
+def lay(piece: Piece) -> None:
     """Write the child's tensor. What reads none of the channels that are left starts anew, with small weights."""
     value = piece.source if piece.mended is None else piece.mended(piece.source)
     for dim, layout in piece.dims.items():
@@ -65,19 +65,19 @@ def lay(piece: Piece, generator: torch.Generator) -> None:
         copies = _copies(piece.dims[dim].index()).to(value.dtype) ** -power
         value = value * copies.view(-1, *[1] * (value.ndim - 1 - dim))
     if piece.shared is not None:
-        value = _restarted(piece, value * _shares(piece, value, generator))
-    write(piece.module, piece.name, value * piece.factor, generator)
+        value = _restarted(piece, value * _shares(piece, value))
+    write(piece.module, piece.name, value * piece.factor)
 
 
 def _copies(index: Tensor) -> Tensor:
     return torch.bincount(index)[index]
 
 
-def _shares(piece: Piece, value: Tensor, generator: torch.Generator) -> Tensor:
+def _shares(piece: Piece, value: Tensor) -> Tensor:
     """Return the share of every weight [same shape]; those of the copies of one channel add up to 1."""
     assert piece.shared is not None
     index = piece.dims[piece.shared].index()
-    draw = 0.5 + torch.rand(value.shape, generator=generator, dtype=value.dtype)
+    draw = 0.5 + torch.rand(value.shape, dtype=value.dtype)
     if mask := fixed_mask(piece.module, piece.name):
         draw = _thinned(draw * (value != 0), index, piece.shared, int(mask.mask.sum()))
     total = _together(draw, index, piece.shared)

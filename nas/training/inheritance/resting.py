@@ -39,7 +39,7 @@ SCALES: dict[type[nn.Module], tuple[str, ...]] = {
 
 
 @torch.no_grad()
-def rest(body: nn.Module, channels: int, generator: torch.Generator) -> float:
+def rest(body: nn.Module, channels: int) -> float:
     """Let a layer, a norm and an activation in a row come to 0, and return the number that is left at most.
 
     Raises InheritanceError for another body.
@@ -53,8 +53,8 @@ def rest(body: nn.Module, channels: int, generator: torch.Generator) -> float:
         return 0.0
     place, left = resting_place(activation, channels)
     for linear in [norm] if has_scale(norm) else last(layer):
-        write(linear, "weight", torch.zeros_like(read(linear, "weight")), generator)
-        write(linear, "bias", torch.full_like(read(linear, "bias"), place), generator)
+        write(linear, "weight", torch.zeros_like(read(linear, "weight")))
+        write(linear, "bias", torch.full_like(read(linear, "bias"), place))
     return left
 
 

@@ -37,11 +37,6 @@ class Statistics:
         flat = values.double().transpose(0, 1).flatten(1)
         return cls(flat.mean(1), flat.var(1))
 
-    @property
-    def square(self) -> Tensor:
-        """E[x²]."""
-        return self.mean.square() + self.variance
-
     def sample(self) -> Tensor:
         """Return normal numbers [SAMPLES, channels, 1, 1], the same each time."""
         generator = torch.Generator().manual_seed(0)

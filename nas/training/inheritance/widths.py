@@ -9,11 +9,10 @@ Wider is exact in evaluation where functions see each channel alone or sum over 
 heads of ours, KAN layers on any basis, attention (whose logits are scaled with the size of a head), batch
 normalisation, element-wise activations, gdn. It is exact, too, for what works in groups or over all channels, if every
 group has all its channels equally often, as when the width is doubled or trebled: group and layer normalisation,
-polynorm, topk whose k is doubled, the direction in grassmann_head, evonorm_s0 where it has as many groups as before or
-a group for each channel. Groups of neighbours (maxmin, groupsort, product_gate, 2:4 masks) are copied as wholes where
-their size divides both widths and no other groups stand in the way. Fixed masks drop copies first, and other weights
-only where the child's density leaves no room. Never exact is a tridiagonal matrix_relu, once it is trained, for a
-channel's neighbours change.
+polynorm, topk whose k is doubled, the direction in grassmann_head, a tridiagonal matrix_relu without groups, evonorm_s0
+where it has as many groups as before or a group for each channel. Groups of neighbours (maxmin, groupsort,
+product_gate, 2:4 masks) are copied as wholes where their size divides both widths and no other groups stand in the way.
+Fixed masks drop copies first, and other weights only where the child's density leaves no room.
 
 Narrower is never exact. The mean of what is gone goes to the biases of what read it, and running variances shrink by
 its share.
@@ -25,7 +24,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import singledispatch
 
-import torch
 from torch import Tensor, nn
 
 from nas.training.inheritance.axes import Layout, layout
@@ -74,7 +72,7 @@ class Walk:
             raise InheritanceError(f"in {name}: {error}") from None
 
 
-def widen(child: nn.Module, parent: nn.Module, generator: torch.Generator) -> None:
+def widen(child: nn.Module, parent: nn.Module) -> None:
     """Give the child what it can have of the parent's tensors; both have the same modules, of other widths maybe."""
     walk = Walk({id(module): name for name, module in child.named_modules() if name})
     walk.through(child, parent, None)
@@ -83,14 +81,14 @@ def widen(child: nn.Module, parent: nn.Module, generator: torch.Generator) -> No
         for name in own(module):
             piece = walk.pieces.get((id(module), name))
             if piece and piece.moves:
-                lay(piece, generator)
+                lay(piece)
                 continue
             if read(module, name).shape != read(counterparts[place], name).shape:
                 raise InheritanceError(
                     f"{place}.{name} has another shape and no rule for it: keep this width, "
                     "or add a rule with nas.training.inheritance.widths.follow.register"
                 )
-            transfer(module, counterparts[place], name, generator)
+            transfer(module, counterparts[place], name)
 
 
 @singledispatch
