@@ -17,28 +17,29 @@ SHARE = 0.2
 STEP = 0.01
 NETWORK = "network."
 
-Explorable = Callable[[str, Decision], bool]
+Explorable = Callable[[str, Decision, Architecture | None], bool]
 Move = Callable[[Decision, Scalar, Random], Scalar]
 
 
 def midway(space: Space, architecture: bool = False) -> Explorable:
     """Say which decisions may change in mid-training: those marked so.
 
-    With `architecture` also those of the network whose change it can inherit its weights through.
+    With `architecture` also those of the network whose change it can inherit its weights through; what is said then
+    is asked of the architecture that is to change, of any where none is named.
     """
 
-    def explorable(path: str, decision: Decision) -> bool:
+    def explorable(path: str, decision: Decision, source: Architecture | None = None) -> bool:
         if not path.startswith(NETWORK):
             return decision.changeable
         # By name, for it imports torch, which nothing else here needs.
-        return architecture and bool(import_module("nas.training.inherit").inheritable(space, path, decision))
+        return architecture and bool(import_module("nas.training.inherit").inheritable(space, path, decision, source))
 
     return explorable
 
 
 def explored_decisions(space: Space, explorable: Explorable) -> dict[str, Decision]:
     """Return the decisions of a space that may change in mid-training, by path."""
-    return {path: decision for path, decision in every(space.tree).items() if explorable(path, decision)}
+    return {path: decision for path, decision in every(space.tree).items() if explorable(path, decision, None)}
 
 
 def perturbed(decision: Decision, value: Scalar, rng: Random) -> Scalar:
@@ -72,25 +73,25 @@ def explore(
     active by a change is drawn, and everything else is as it was.
     """
     trace = space.trace(architecture)
-    network = _network_paths(space, trace, explorable)
+    network = _network_paths(space, trace, explorable, architecture)
     still = set(network) - {rng.choice(network)} if network else set()
 
     def decide(path: str, decision: Decision) -> Scalar:
         if path not in trace:
             return decision.draw(rng)
-        if path in still or not explorable(path, decision):
+        if path in still or not explorable(path, decision, architecture):
             return trace[path]
         return decision.draw(rng) if rng.random() < resample else move(decision, trace[path], rng)
 
     return space.resolve(decide)[0]
 
 
-def _network_paths(space: Space, trace: Trace, explorable: Explorable) -> list[str]:
+def _network_paths(space: Space, trace: Trace, explorable: Explorable, source: Architecture) -> list[str]:
     """Return the decisions of the network that are active and may change, in the order of the walk."""
     found = []
 
     def decide(path: str, decision: Decision) -> Scalar:
-        if path.startswith(NETWORK) and explorable(path, decision):
+        if path.startswith(NETWORK) and explorable(path, decision, source):
             found.append(path)
         return trace[path]
 

@@ -130,8 +130,8 @@ class Bandit:
         near = [[_near(share, rng) for share in best[i % LEADERS]] for i in range(CANDIDATES)]
         return self.space.resolve(replaying(placed(ranked(best + near)[0]), drawing(rng)))[0]
 
-    def _is_choice(self, path: str, decision: Decision) -> bool:
-        return _chooses(decision) and self.explorable(path, decision)
+    def _is_choice(self, path: str, decision: Decision, source: Architecture | None = None) -> bool:
+        return _chooses(decision) and self.explorable(path, decision, source)
 
     def _row(self, architecture: Architecture) -> Array:
         return self._encoded(self.space.trace(architecture))
