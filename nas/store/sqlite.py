@@ -133,8 +133,8 @@ def explained(error: DBAPIError, path: Path) -> StoreError | None:
 def damaged(path: Path, what: str) -> StoreDamaged:
     """Say that a file is not sound, and what can be done."""
     return StoreDamaged(
-        f"store {f'sqlite:///{path}'!r} is damaged ({what}): put a copy of it back, or save what can be read with "
-        f"`sqlite3 {path.name} .recover | sqlite3 saved.db`; `nas store check` says what is wrong with either"
+        f"store {f'sqlite:///{path}'!r} is damaged ({what}): `nas store check` says more; put a copy of it back, or "
+        "save what can be read as https://sqlite.org/recovery.html tells"
     )
 
 
