@@ -28,7 +28,7 @@ MOVING = [
 ]
 
 
-def anything(path: str, decision: Decision) -> bool:
+def anything(path: str, decision: Decision, source: Any = None) -> bool:
     return True
 
 
@@ -164,9 +164,9 @@ def test_the_network_is_explored_only_where_it_is_asked_for_and_can_be_inherited
     import sys
     from types import SimpleNamespace
 
-    def inheritable(space: Space, path: str, decision: Decision) -> bool:
-        assert space is KAN_VISION and isinstance(decision, Integer)
-        return path.endswith(".width")
+    def inheritable(space: Space, path: str, decision: Decision, source: Any) -> bool:
+        assert space is KAN_VISION and isinstance(decision, Integer) and source in (None, "an architecture")
+        return path.endswith(".width") or source == "an architecture"
 
     monkeypatch.setitem(sys.modules, "nas.training.inherit", SimpleNamespace(inheritable=inheritable))
     width = every(KAN_VISION.tree)["network.stages[0].width"]
@@ -175,6 +175,7 @@ def test_the_network_is_explored_only_where_it_is_asked_for_and_can_be_inherited
     assert not midway(KAN_VISION)("network.stages[0].depth", depth)
     assert midway(KAN_VISION, architecture=True)("network.stages[0].width", width)
     assert not midway(KAN_VISION, architecture=True)("network.stages[0].depth", depth)
+    assert midway(KAN_VISION, architecture=True)("network.stages[0].depth", depth, "an architecture")
 
 
 def test_the_training_decisions_of_kan_vision_that_may_change() -> None:
