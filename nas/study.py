@@ -315,7 +315,7 @@ class Study:
         progress.reset()
         plan = Search(bench, self.space)
         seat.forget()
-        with seat.writing(self.row.id):
+        with seat.writing(self.row.id), queries.uncollected():
             plan.replay(self.store, self.row.id, seat.driver, progress.note)
         progress.total = plan.total
         return plan
