@@ -295,9 +295,7 @@ def test_a_damaged_file_is_refused_with_the_remedy_and_never_written_to(
 ) -> None:
     url = make(tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(
-        StoreDamaged, match=r"is damaged \(.*\): `nas store check` says more; put a copy"
-    ) as it:
+    with pytest.raises(StoreDamaged, match=r"is damaged \(.*\): `nas store check` says more; put a copy") as it:
         Store.open(url, create=True)
     assert "\n" not in str(it.value) and repr(url) in str(it.value)
     assert contents(tmp_path) == before
