@@ -12,6 +12,7 @@ import signal
 from glob import glob
 
 import pytest
+import setuptools  # noqa: F401 (before distutils, which it must replace for torch.compile)
 from hypothesis import settings
 
 # Before torch, numpy or scipy is imported anywhere; processes that tests start inherit it.

@@ -54,7 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     register(monkeypatch, WIDE, TWELVE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NAS_DEBUG", "")
-    monkeypatch.setattr("nas.study.make_executor", lambda workers: Inline(evaluate))
+    monkeypatch.setattr("nas.study.make_executor", lambda *_: Inline(evaluate))
     before = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str) -> Ran:
@@ -144,7 +144,7 @@ BAD = {
     "no such option": (f"{SEARCH} --trails 3", "--trails.*--help"),
     "no such command": ("serch", "'serch'.*--help"),
     "store URL": (f"{SEARCH} --store nas.db", "store 'nas.db' is not a database URL: write it as sqlite:///nas.db"),
-    "store of another kind": (f"{SEARCH} --store postgresql://h/x", "'postgresql://h/x' is not supported: .*SQLite"),
+    "store of another kind": (f"{SEARCH} --store mysql://h/x", "'mysql://h/x' is not supported: .*SQLite.*PostgreSQL"),
     "store in no folder": (f"{SEARCH} --store sqlite:///no/nas.db", "'sqlite:///no/nas.db' cannot be made: .*make it"),
     "not a database": (f"{SEARCH} --store sqlite:///notes.txt", "notes.txt is not a database; give another file"),
     "a list of no store": ("list --store sqlite:///none.db", "there is no store at .*none.db: start one with"),
@@ -314,7 +314,7 @@ def test_what_a_trial_prints_does_not_get_into_the_json(run: Run, monkeypatch: p
         yield Report(0, {"params": 1.0})
         return Outcome({"accuracy": 0.5, "params": 1.0})
 
-    monkeypatch.setattr("nas.study.make_executor", lambda workers: Inline(talking))
+    monkeypatch.setattr("nas.study.make_executor", lambda *_: Inline(talking))
     ran = run(*SEARCH.split(), "--json")
     assert ran.json["trials"] == {"COMPLETED": 2} and "epoch 1 of 1" in ran.err
 
@@ -342,7 +342,7 @@ def test_an_interruption_says_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyP
             time.sleep(5)
         return (yield from evaluate(job))
 
-    monkeypatch.setattr("nas.study.make_executor", lambda workers: Inline(interrupted))
+    monkeypatch.setattr("nas.study.make_executor", lambda *_: Inline(interrupted))
     ran = run(*SEARCH.split(), "-q", "--store", "sqlite:///some where.db".replace(" ", "_"))
     where = f"--store sqlite:///{Path.cwd()}/some_where.db"
     assert ran.code == 130 and ran.out == ""
@@ -358,7 +358,7 @@ def test_an_interrupted_confirmation_names_its_store_too(run: Run, monkeypatch: 
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr("nas.study.make_executor", lambda workers: Inline(interrupted))
+    monkeypatch.setattr("nas.study.make_executor", lambda *_: Inline(interrupted))
     ran = run("confirm", "new", "--top", "1", "--repeats", "2", "-q", "--store", "sqlite:///other.db")
     command = f"nas confirm new --top 1 --repeats 2 --store sqlite:///{Path.cwd()}/other.db"
     assert ran.code == 130 and f"`{command}`" in ran.err
@@ -409,7 +409,7 @@ def test_from_search_to_evaluation_with_real_networks(
 ) -> None:
     search = shell(tmp_path, *"search --trials 6 --epochs 1 --workers 1 --seed 2 --study first --json".split())
     assert search.returncode == 0, search.stderr
-    monkeypatch.setattr("nas.study.make_executor", lambda workers: Inline())
+    monkeypatch.setattr("nas.study.make_executor", lambda *_: Inline())
     accuracies = "SELECT number, value FROM trial JOIN value ON trial.id = trial_id AND name = 'accuracy' WHERE kind = "
     kept: dict[int, float] = dict(rows(tmp_path, accuracies + "'search'"))
     best = max(kept.values())

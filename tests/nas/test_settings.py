@@ -15,12 +15,20 @@ UNLIKE = Settings(
     strategy="gp",
     strategy_options={"population": 50},
     schedule="hyperband",
+    schedule_options={"eta": 2},
     screen="gradsign:4",
     only=("network.stages#=2",),
     trials=7,
     epochs=3,
     seed=5,
     split_seed=6,
+    pbt_architecture=True,
+    replay={"format": "nas-schedule"},
+    trial_timeout=60.0,
+    keep_checkpoints=2,
+    storage="s3://bucket",
+    cpus_per_trial=0.5,
+    gpus_per_trial=0.25,
 )
 
 
@@ -46,6 +54,11 @@ def test_every_setting_but_the_number_of_trials_makes_a_difference(field: str) -
     [
         ({"trials": 0}, "--trials 0 is not allowed: it must be at least 1"),
         ({"epochs": -3}, "--epochs -3 is not allowed: it must be at least 1"),
+        ({"trial_timeout": 0.0}, "--trial-timeout 0 is not allowed: give seconds above 0"),
+        ({"trial_timeout": float("nan")}, "--trial-timeout nan is not allowed"),
+        ({"keep_checkpoints": -1}, "--keep-checkpoints -1 is not allowed: it must be at least 0"),
+        ({"cpus_per_trial": 0.0}, "--cpus-per-trial 0 is not allowed: give a share above 0, as 0.5"),
+        ({"gpus_per_trial": -1.0}, "--gpus-per-trial -1 is not allowed"),
         ({"objectives": ()}, "needs at least one --objective"),
         ({"objectives": ("params", "params")}, "--objective names params, params: name each one once"),
     ],
