@@ -51,7 +51,7 @@ SMALL = (
 )
 BACK = 3.0  # seconds until a node or the database is there again
 PATIENCE = 900.0
-REPEATED = 5
+REPEATED, MORE = 5, 20
 
 
 @dataclass
@@ -63,6 +63,7 @@ class Scene:
     head: Head
     folder: Path
     random: Random
+    trials: int
     nodes: list[Node] = field(default_factory=list)
     driver: subprocess.Popen[str] | None = None
     kills: Counter[str] = field(default_factory=Counter)
@@ -76,6 +77,7 @@ class Scene:
     def resume(self) -> None:
         """Start the driver."""
         command = ["from nas.cli import main; main()", "resume", NAME, "-q", "--workers", str(NODES)]
+        command += ["--trials", str(self.trials)]
         command += ["--store", self.server.url(self.database), "--ray-address", self.head.address]
         self.driver = subprocess.Popen(
             [sys.executable, "-c", *command],
@@ -116,6 +118,13 @@ class Scene:
         self.resume()
         return False
 
+    def more(self) -> None:
+        """Give a study that has ended more trials, and drive it on."""
+        assert self.driver is not None
+        if self.driver.poll() == 0:
+            self.trials += MORE
+            self.resume()
+
     def _worker(self) -> None:
         trainers = [pid for node in self.nodes for pid in _descendants(node) if _title(pid).startswith("ray::Worker")]
         if trainers:
@@ -155,19 +164,24 @@ class Report:
     kills: dict[str, int]
     seconds: float
     said: list[str]
+    trials: int
     summary: dict[str, int]
     tally: Tally
     unlike: list[int]
 
 
 def live(server: Postgres, trials: int, every: float, seconds: float, seed: int = 0) -> Report:
-    """Search with so many trials, and kill something every so many seconds for as long as is said."""
+    """Search with so many trials, and kill something every so many seconds for as long as is said.
+
+    A study that ends before that is given more trials.
+    """
     with _scene(server, trials, seed) as scene:
         begin = time.monotonic()
         last = begin
         scene.resume()
-        while not scene.ended():
+        while not scene.ended() or time.monotonic() - begin <= seconds:
             now = time.monotonic()
+            scene.more()
             if now - begin > PATIENCE + seconds:
                 raise AssertionError(f"the study has not ended: {summary(scene.ask)}, {scene.said}")
             if now - last >= every and now - begin <= seconds:
@@ -179,9 +193,9 @@ def live(server: Postgres, trials: int, every: float, seconds: float, seed: int 
         if scene.back:
             time.sleep(BACK)
             scene.mend()
-        found = tally(scene.ask, trials, EPOCHS, METRICS, objectives=2)
+        found = tally(scene.ask, scene.trials, EPOCHS, METRICS, objectives=2)
         unlike = _unlike(server.url(scene.database))
-        return Report(dict(scene.kills), took, scene.said, summary(scene.ask), found, unlike)
+        return Report(dict(scene.kills), took, scene.said, scene.trials, summary(scene.ask), found, unlike)
 
 
 def _unlike(url: str) -> list[int]:
@@ -227,7 +241,7 @@ def _scene(server: Postgres, trials: int, seed: int) -> Iterator[Scene]:
         store.engine.dispose()
         head = Head(0)
         stack.callback(head.kill)
-        scene = Scene(server, url.rpartition("/")[2], head, folder, Random(seed))
+        scene = Scene(server, url.rpartition("/")[2], head, folder, Random(seed), trials)
         stack.callback(lambda: [node.kill() for node in scene.nodes])
         scene.nodes += [head.node(1) for _ in range(NODES)]
         scene.ask(WATCH)
@@ -257,7 +271,7 @@ def chaos(results: Results) -> None:
             return
         report = live(server, trials, every, seconds)
     print(json.dumps({"kills": report.kills, "given up": report.said, **report.summary}, indent=1))
-    results.add(f"chaos: {trials} trials took", report.seconds, "s")
+    results.add(f"chaos: {report.trials} trials took", report.seconds, "s")
     results.add("chaos: kills", sum(report.kills.values()), "kills")
     results.add("chaos: trials that a calm training does not repeat", len(report.unlike), "", most=0)
     for name, faults in report.tally.faults.items():

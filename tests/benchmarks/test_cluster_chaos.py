@@ -85,7 +85,7 @@ def test_the_tally_finds(counted: Callable[[str], dict[str, int]], harm: str) ->
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_search_comes_through_a_short_rough_life(postgres: Postgres) -> None:
-    report = chaos.live(postgres, trials=40, every=4.0, seconds=36.0)
+    report = chaos.live(postgres, trials=16, every=5.0, seconds=32.0)
     assert report.kills.keys() == {"worker", "node", "driver", "database"}, report
     assert report.tally.faults == HEALTHY and report.unlike == [], report
-    assert report.summary["COMPLETED"] == 40, report
+    assert report.summary["COMPLETED"] == report.trials >= 16, report
