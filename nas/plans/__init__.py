@@ -96,7 +96,11 @@ class Bench:
 
     def key(self, architecture: Architecture, repeat: int | str = 0) -> str:
         """Return the SHA-256 that names the work: identity, task content, budget and repeat number."""
-        parts = (identity(architecture), self._content, str(self.settings.epochs), str(repeat))
+        return self.key_of(identity(architecture), repeat)
+
+    def key_of(self, identity: str, repeat: int | str = 0) -> str:
+        """Return the key of the work on an architecture of a known identity."""
+        parts = (identity, self._content, str(self.settings.epochs), str(repeat))
         return sha256("|".join(parts).encode()).hexdigest()
 
     def seed(self, number: int) -> int:

@@ -388,10 +388,10 @@ class Search:
                 self._takes = max(self._takes, turn // TURNS + 1)
                 self._strategy.remember(proposal)
             if kind == "asked":
-                key = self._key(turn, row.architecture, method)
+                key = self._bench.key_of(row.identity, turn + 1 if method else 0)
                 self._asked(row.id, row.number, row.seed, key, proposal)
             else:
-                known = self._seen.get(self._bench.key(row.architecture))
+                known = self._seen.get(self._bench.key_of(row.identity))
                 if isinstance(known, Judged):
                     self._strategy.tell(turn, known.losses, feasible=known.feasible)
         elif kind == "found":
