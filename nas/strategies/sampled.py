@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -96,7 +96,7 @@ class Sampled:
         state = TrialState.FAIL if values is None else TrialState.COMPLETE
         late = None if number < self._given else self._late[number - self._given]
         if isinstance(late, Late):
-            self._late[number - self._given] = replace(late, state=state, values=values)
+            late.state, late.values = state, values
         else:
             self._give()
             self._study.tell(number, values, state=state)
@@ -129,13 +129,13 @@ class Sampled:
         best = [i for _, i in ranked[: window - window // 2]]
         kept = {*recent, *best, *(told.number for told in self._open.values())}
         places = {number: place for place, number in enumerate(sorted(kept))}
-        self._open = {turn: replace(told, number=places[told.number]) for turn, told in self._open.items()}
+        self._open = {turn: Open(places[told.number], told.source) for turn, told in self._open.items()}
         self._study = optuna.create_study(directions=self._directions, sampler=self._sampler)
         self._given, self._late = 0, [trials[number] for number in places]
         self._judged = len(recent) + len(best)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Late:
     """A trial that Optuna has not been given yet: its parameters, or the proposal that says them, and how it ended."""
 
@@ -145,7 +145,7 @@ class Late:
     constraints: dict[str, float] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Open:
     """A proposal not yet told of: its place among all trials, and its parameters or what says them."""
 
