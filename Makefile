@@ -12,7 +12,7 @@ search: $(VENV)/run
 	@echo 'nas lies in $(BIN): type . $(BIN)/activate first'
 
 test: $(VENV)/test browser server check
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --max-worker-restart 0
 
 check: $(VENV)/test
 	$(BIN)/ruff check .

@@ -33,8 +33,12 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name the groups, and begin with the tests that may take longest, so that none is left for the end alone."""
+    """Name the groups, and begin with the tests that may take longest, so that none is left for the end alone.
+
+    Before pytest-xdist reads them: it writes a test's group into its name.
+    """
     for item in items:
         if "chromium" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("browser"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -105,3 +106,10 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = printed.rpartition("loaded:")[2].split()
     assert "nas" in loaded and "typer" in loaded
     assert not {"torch", "ray", "optuna", "dash", "sqlalchemy", "numpy"} & set(loaded)
+
+
+@pytest.mark.ray
+def test_tests_that_start_a_ray_share_a_process(request: pytest.FixtureRequest) -> None:
+    """pytest-xdist says of a group whose tests it keeps together by their names; without its workers all are."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert request.node.nodeid.endswith("@ray")
