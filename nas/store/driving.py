@@ -13,6 +13,7 @@ import os
 import platform
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,6 +51,7 @@ class Seat:
         self._store = store
         self._study = study
         self._heard: int | None = None
+        self._ids: deque[int] | None = deque() if shared else None
         self._contact = time.monotonic()
         self._looked = 0.0
 
@@ -58,8 +60,9 @@ class Seat:
         """Write in one transaction, in which no other driver writes; raises Evicted, and what the store raises."""
         with self._store.begun() as connection:
             news = self._enter(connection) if self.shared else []
-            writer = SqlWriter(connection, study, self.driver, news)
+            writer = SqlWriter(connection, study, self.driver, news, self._ids)
             yield writer
+            writer.flush()
         if self.shared:
             self._heard = max(self._heard or 0, writer.last_event)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import groupby
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -14,18 +17,38 @@ from nas.store.models import Artifact, Attempt, Base, Event, Metric, Score, Stat
 from nas.store.writing import News
 from search_spaces.decisions import Architecture
 
+IDS = 16
+
+Key = tuple[Any, ...]
+Row = dict[str, Any]
+
 
 class SqlWriter:
-    """Writes to a study inside one transaction, for a driver where one is named; a `Writer`."""
+    """Writes to a study inside one transaction, for a driver where one is named; a `Writer`.
+
+    What is written is gathered until `flush`, before the transaction ends: the new rows of a table are one statement
+    then, and a row that is changed several times is written as it is at last. `ids` are those that a server has set
+    aside for the driver's trials.
+    """
 
     def __init__(
-        self, connection: Connection, study: int, driver: int | None = None, news: Sequence[News] = ()
+        self,
+        connection: Connection,
+        study: int,
+        driver: int | None = None,
+        news: Sequence[News] = (),
+        ids: deque[int] | None = None,
     ) -> None:
         self.news = news
         self.last_event = 0
         self._connection = connection
+        self._dialect = connection.dialect.name
         self._study = study
         self._driver = driver
+        self._ids = deque[int]() if ids is None else ids
+        self._rows: dict[type[Base], dict[Key, Row]] = {model: {} for model in _KEYS}
+        self._changes: dict[type[Base], dict[Key, Row]] = {Trial: {}, Attempt: {}}
+        self._events: list[Row] = []
 
     def add_trial(
         self,
@@ -41,7 +64,12 @@ class SqlWriter:
         forked_at: int | None = None,
     ) -> int:
         """Add a waiting trial and return its id."""
-        row = {
+        if not self._ids:
+            self.flush()
+            self._ids.extend(_new_ids(self._connection))
+        trial = self._ids.popleft()
+        self._rows[Trial][(trial,)] = {
+            "id": trial,
             "study_id": self._study,
             "number": number,
             "kind": kind,
@@ -52,39 +80,47 @@ class SqlWriter:
             "repeat": repeat,
             "parent": parent,
             "seed": seed,
+            "reason": None,
             "created": time.time(),
+            "ended": None,
             "forked_at": forked_at,
             "driver": self._driver,
         }
-        inserted = self._connection.execute(_INSERT_TRIAL, row).inserted_primary_key
-        assert inserted is not None
-        return int(inserted[0])
+        return trial
 
     def claim(self, trial: int) -> bool:
         """Take a trial that is to be run into this driver's hands; False where another has it, or it is done."""
+        self.flush()
         given = {"trial": trial, "mine": self._driver}
         return cast("CursorResult[Any]", self._connection.execute(_CLAIM, given)).rowcount == 1
 
     def start(self, trial: int, attempt: int, worker: str, device: str) -> None:
         """Note that a worker begins an attempt of a trial."""
-        row = {"trial_id": trial, "number": attempt, "worker": worker, "device": device, "started": time.time()}
-        self._connection.execute(_INSERT_ATTEMPT, row)
-        self._connection.execute(_SET_STATE, {"trial": trial, "to": State.RUNNING})
+        self._rows[Attempt][trial, attempt] = {
+            "trial_id": trial,
+            "number": attempt,
+            "worker": worker,
+            "device": device,
+            "started": time.time(),
+            "ended": None,
+            "error": None,
+        }
+        self._change(Trial, trial, state=State.RUNNING)
 
     def pause(self, trial: int, attempt: int) -> None:
         """Note that a trial waits for others, in nobody's hands, and its worker is free."""
-        self._connection.execute(_END_ATTEMPT, {"trial": trial, "attempt": attempt, "at": time.time(), "text": None})
-        self._connection.execute(_HAND, {"trial": trial, "to": State.PAUSED, "hand": None})
+        self._change(Attempt, trial, attempt, ended=time.time(), error=None)
+        self._change(Trial, trial, state=State.PAUSED, driver=None)
 
     def release(self, trial: int) -> None:
         """Note that a paused trial is to go on, in this driver's hands."""
-        self._connection.execute(_HAND, {"trial": trial, "to": State.WAITING, "hand": self._driver})
+        self._change(Trial, trial, state=State.WAITING, driver=self._driver)
 
     def report(self, trial: int, step: int, metrics: dict[str, float]) -> None:
         """Keep the metrics of a step; a step reported again, after an interruption, replaces itself."""
-        rows = [{"trial_id": trial, "step": step, "name": name, "value": value} for name, value in metrics.items()]
-        if rows:
-            self._connection.execute(_KEEP_METRIC[self._connection.dialect.name], rows)
+        for name, value in metrics.items():
+            row = {"trial_id": trial, "step": step, "name": name, "value": value}
+            self._rows[Metric][trial, step, name] = row
 
     def end(
         self,
@@ -98,29 +134,28 @@ class SqlWriter:
     ) -> None:
         """Note how a trial, and this attempt of it, ended."""
         now = time.time()
-        self._connection.execute(_END_ATTEMPT, {"trial": trial, "attempt": attempt, "at": now, "text": error})
-        self._connection.execute(_END_TRIAL, {"trial": trial, "to": state, "at": now, "text": reason})
-        if values:
-            rows = [{"trial_id": trial, "name": name, "value": value} for name, value in values.items()]
-            self._connection.execute(_INSERT_VALUE, rows)
+        self._change(Attempt, trial, attempt, ended=now, error=error)
+        self._change(Trial, trial, state=state, ended=now, reason=reason)
+        for name, value in (values or {}).items():
+            self._rows[Value][trial, name] = {"trial_id": trial, "name": name, "value": value}
 
     def mark(self, trial: int, state: State) -> None:
         """Set a trial's state alone."""
-        self._connection.execute(_SET_STATE, {"trial": trial, "to": state})
+        self._change(Trial, trial, state=state)
 
     def lose(self, trial: int, attempt: int, why: str) -> None:
         """Note that the worker of an attempt vanished."""
-        row = {"trial": trial, "attempt": attempt, "at": time.time(), "text": why}
-        self._connection.execute(_END_ATTEMPT, row)
-        self._connection.execute(_SET_STATE, {"trial": trial, "to": State.STALE})
+        self._change(Attempt, trial, attempt, ended=time.time(), error=why)
+        self._change(Trial, trial, state=State.STALE)
 
     def artifact(self, trial: int, kind: str, path: str, sha256: str, size: int) -> None:
         """Note a file that a trial left."""
         row = {"trial_id": trial, "kind": kind, "path": path, "sha256": sha256, "size": size}
-        self._connection.execute(sa.insert(Artifact), row)
+        self._rows[Artifact][trial, kind] = row
 
     def drop_artifact(self, trial: int, kind: str) -> None:
         """Forget a file that is no more."""
+        self._rows[Artifact].pop((trial, kind), None)
         gone = sa.delete(Artifact).where(Artifact.trial_id == trial, Artifact.kind == kind)
         self._connection.execute(gone)
 
@@ -128,7 +163,7 @@ class SqlWriter:
         self, identity: str, predictor: str, value: float | None, seconds: float, reason: str | None = None
     ) -> None:
         """Keep a predictor's score of an architecture; the same one scored again replaces itself."""
-        row = {
+        self._rows[Score][identity, predictor] = {
             "study_id": self._study,
             "identity": identity,
             "predictor": predictor,
@@ -136,27 +171,57 @@ class SqlWriter:
             "seconds": seconds,
             "reason": reason,
         }
-        self._connection.execute(_KEEP_SCORE[self._connection.dialect.name], row)
 
     def event(self, kind: str, payload: dict[str, Any], trial: int | None = None) -> None:
         """Append to the study's order of asks, tells and verdicts."""
         row = {"study_id": self._study, "trial_id": trial, "kind": kind, "payload": payload, "at": time.time()}
-        inserted = self._connection.execute(_INSERT_EVENT, row).inserted_primary_key
-        assert inserted is not None
-        self.last_event = int(inserted[0])
+        self._events.append(row)
 
     def settings(self, settings: dict[str, Any]) -> None:
         """Replace the study's settings (a larger number of trials on resume)."""
         change = sa.update(Study).where(Study.id == self._study).values(settings=settings)
         self._connection.execute(change)
 
+    def flush(self) -> None:
+        """Write what was gathered: a trial before what belongs to it, and the events last."""
+        for model, rows in self._rows.items():
+            self._execute(_insert(model, self._dialect), rows.values())
+            rows.clear()
+        for model, changes in self._changes.items():
+            of_alike = sorted(changes.items(), key=lambda change: tuple(change[1]))
+            for columns, alike in groupby(of_alike, key=lambda change: tuple(change[1])):
+                self._execute(_update(model, columns), [_bound(model, key, row) for key, row in alike])
+            changes.clear()
+        if self._events and self._dialect == "sqlite":
+            self._execute(_INSERT_EVENT, self._events)
+        elif self._events:
+            self.last_event = max(self._connection.execute(_INSERT_EVENT_IN_ORDER, self._events).scalars())
+        self._events = []
 
-_INSERT_TRIAL = sa.insert(Trial)
-_INSERT_ATTEMPT = sa.insert(Attempt)
-_INSERT_VALUE = sa.insert(Value)
+    def _change(self, model: type[Base], *key: int, **columns: Any) -> None:
+        row = self._rows[model].get(key)
+        if row is None:
+            row = self._changes[model].setdefault(key, {})
+        row |= columns
+
+    def _execute(self, statement: sa.Insert | sa.Update, rows: Iterable[Row]) -> None:
+        given = list(rows)
+        if given:
+            self._connection.execute(statement, given if len(given) > 1 else given[0])
+
+
+# In the order in which they may refer to each other.
+_KEYS: dict[type[Base], list[str]] = {
+    Trial: ["id"],
+    Attempt: ["trial_id", "number"],
+    Metric: ["trial_id", "step", "name"],
+    Value: ["trial_id", "name"],
+    Artifact: ["trial_id", "kind"],
+    Score: ["study_id", "identity", "predictor"],
+}
+_REPLACED = {Metric: ["value"], Score: ["value", "seconds", "reason"]}
 _INSERT_EVENT = sa.insert(Event)
-_SET_STATE = sa.update(Trial).where(Trial.id == sa.bindparam("trial")).values(state=sa.bindparam("to"))
-_HAND = _SET_STATE.values(driver=sa.bindparam("hand"))
+_INSERT_EVENT_IN_ORDER = _INSERT_EVENT.returning(Event.id, sort_by_parameter_order=True)
 _CLAIM = (
     sa.update(Trial)
     .where(Trial.id == sa.bindparam("trial"))
@@ -164,26 +229,41 @@ _CLAIM = (
     .where(Trial.driver.is_(None) | (Trial.driver == sa.bindparam("mine")))
     .values(driver=sa.bindparam("mine"))
 )
-_END_TRIAL = (
-    sa.update(Trial)
-    .where(Trial.id == sa.bindparam("trial"))
-    .values(state=sa.bindparam("to"), ended=sa.bindparam("at"), reason=sa.bindparam("text"))
-)
-_END_ATTEMPT = (
-    sa.update(Attempt)
-    .where(Attempt.trial_id == sa.bindparam("trial"), Attempt.number == sa.bindparam("attempt"))
-    .values(ended=sa.bindparam("at"), error=sa.bindparam("text"))
-)
 
 
-def _keeping(model: type[Base], key: list[str], changed: list[str]) -> dict[str, sa.Insert]:
-    """Return the statements, by dialect, that insert a row or replace what changed in the one with its key."""
-    kept: dict[str, sa.Insert] = {}
-    for dialect, insert in (("sqlite", sqlite.insert(model)), ("postgresql", postgresql.insert(model))):
-        change = {name: insert.excluded[name] for name in changed}
-        kept[dialect] = insert.on_conflict_do_update(index_elements=key, set_=change)
-    return kept
+@cache
+def _insert(model: type[Base], dialect: str) -> sa.Insert:
+    """Return the statement that inserts a row, which replaces the one with its key where that may be."""
+    if model not in _REPLACED:
+        return sa.insert(model).inline()
+    insert = sqlite.insert(model) if dialect == "sqlite" else postgresql.insert(model)
+    change = {name: insert.excluded[name] for name in _REPLACED[model]}
+    return insert.on_conflict_do_update(index_elements=_KEYS[model], set_=change)
 
 
-_KEEP_METRIC = _keeping(Metric, ["trial_id", "step", "name"], ["value"])
-_KEEP_SCORE = _keeping(Score, ["study_id", "identity", "predictor"], ["value", "seconds", "reason"])
+@cache
+def _update(model: type[Base], columns: tuple[str, ...]) -> sa.Update:
+    """Return the statement that changes columns of the row with a key."""
+    table = model.__table__.c
+    found = [table[name] == sa.bindparam(f"key_{name}") for name in _KEYS[model]]
+    return sa.update(model).where(*found).values({name: sa.bindparam(f"new_{name}") for name in columns})
+
+
+def _bound(model: type[Base], key: Key, row: Row) -> Row:
+    found = {f"key_{name}": value for name, value in zip(_KEYS[model], key, strict=True)}
+    return found | {f"new_{name}": value for name, value in row.items()}
+
+
+def _new_ids(connection: Connection) -> list[int]:
+    """Set ids aside for new trials: on a server for good, in a file for this transaction, in which nobody else writes.
+
+    So a trial has its id before it is written.
+    """
+    if connection.dialect.name != "sqlite":
+        sequence = "nextval(pg_get_serial_sequence('trial', 'id'))"
+        return list(connection.execute(sa.text(f"SELECT {sequence} FROM generate_series(1, {IDS})")).scalars())
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    last: int = connection.execute(sa.select(sa.func.coalesce(sa.func.max(Trial.id), 0))).scalar_one()
+    return list(range(last + 1, last + 1 + IDS))

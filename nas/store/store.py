@@ -140,7 +140,9 @@ class Store:
     def writing(self, study: int) -> Iterator[SqlWriter]:
         """Write to a study in one transaction; raises StoreAway when the store cannot be written to for now."""
         with self.begun() as connection:
-            yield SqlWriter(connection, study)
+            writer = SqlWriter(connection, study)
+            yield writer
+            writer.flush()
 
     @contextmanager
     def begun(self) -> Iterator[Connection]:

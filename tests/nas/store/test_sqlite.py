@@ -224,15 +224,16 @@ def cut_in_the_middle(folder: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def garbled(path: Path, page: int) -> None:
+def garble(path: Path) -> None:
+    """Spoil the page that a trial's architecture lies in."""
     with open(path, "r+b") as handle:
-        handle.seek(page * 4096)
+        handle.seek(path.read_bytes().index(b"x" * 900) // 4096 * 4096)
         handle.write(os.urandom(4096))
 
 
 def with_a_garbled_page(folder: Path) -> str:
     path = made(folder, 100, 1000)
-    garbled(path, path.stat().st_size // 4096 // 2)
+    garble(path)
     return f"sqlite:///{path}"
 
 
@@ -317,7 +318,7 @@ def test_a_damaged_page_of_a_large_file_is_said_when_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = made(tmp_path, 200, 1000)
-    garbled(path, path.stat().st_size // 4096 // 2)
+    garble(path)
     assert path.stat().st_size < EXAMINED
     monkeypatch.setattr("nas.store.sqlite.EXAMINED", 0)
     store = Store.open(f"sqlite:///{path}")

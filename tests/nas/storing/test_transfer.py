@@ -315,10 +315,10 @@ def test_a_name_that_is_taken_is_refused_with_the_remedy(stores: Callable[[str],
 def test_a_driver_that_runs_there_does_not_run_here(stores: Callable[[str], Store], tmp_path: Path) -> None:
     first, second = stores("postgresql"), stores("postgresql")
     study = fill(first, "one")
-    with first.driving("one") as seat, seat.writing(study) as writer:
-        row = writer.add_trial(12, {}, "i", "k", 0)
-        writer.start(row, 1, "w", "cpu")
-        writer._connection.commit()
+    with first.driving("one") as seat:
+        with seat.writing(study) as writer:
+            row = writer.add_trial(12, {}, "i", "k", 0)
+            writer.start(row, 1, "w", "cpu")
         export_store(first, tmp_path / "one.gz")
         assert first.driven("one")
         import_store(second, tmp_path / "one.gz")
