@@ -129,7 +129,7 @@ class Search:
         for (proposal, _), score in zip(pairs, scores, strict=True):
             for column, value in () if score.passing else score.values.items():
                 share = score.seconds / len(score.values)
-                writer.score(identity(proposal.architecture), column, value, share, score.reason)
+                writer.score(proposal.identity, column, value, share, score.reason)
         count = len(screening.job.predictors)
         measured = [
             {column: value for each in scores[i : i + count] for column, value in each.values.items()}
@@ -241,7 +241,7 @@ class Search:
             proposal = self._strategy.ask(self._takes * TURNS + attempt)
             if proposal is None:
                 return proposals
-            key = self._key(proposal.turn, proposal.architecture, proposal.method)
+            key = self._key(proposal)
             known = self._seen.get(key)
             if isinstance(known, Judged):
                 writer.event("replayed", {"turn": proposal.turn, "note": proposal.note}, known.row)
@@ -258,9 +258,9 @@ class Search:
             self.exhausted = f"the space seems exhausted: {DUPLICATES} proposals in a row were known"
         return proposals
 
-    def _key(self, turn: int, architecture: Architecture, method: Method | None) -> str:
+    def _key(self, proposal: Proposal) -> str:
         """Return the key of a proposal's work; each supernet is work of its own."""
-        return self._bench.key(architecture, turn + 1) if method else self._bench.key(architecture)
+        return self._bench.key_of(proposal.identity, proposal.turn + 1 if proposal.method else 0)
 
     def _close(self, writer: Writer) -> None:
         """Tell a schedule in which trials wait for others that no more will begin."""
@@ -293,9 +293,9 @@ class Search:
         number, architecture, method = self._number, proposal.architecture, proposal.method
         seed = self._bench.seed(number)
         parent = next((self._numbers[turn] for turn in proposal.parents if turn in self._numbers), None)
-        key = self._key(proposal.turn, architecture, method)
+        key = self._key(proposal)
         kind = "supernet" if method else "search"
-        row = writer.add_trial(number, architecture, identity(architecture), key, seed, kind=kind, parent=parent)
+        row = writer.add_trial(number, architecture, proposal.identity, key, seed, kind=kind, parent=parent)
         named = {"method": vars(method)} if method else {}
         writer.event("asked", {"turn": proposal.turn, "note": proposal.note} | named, row)
         self._asked(row, number, seed, key, proposal)

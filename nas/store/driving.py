@@ -24,6 +24,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from nas.errors import UserError
+from nas.store.batch import Batch
 from nas.store.models import Attempt, Driver, Event, State, Study, Trial
 from nas.store.sql_writer import SqlWriter
 from nas.store.writing import News
@@ -51,7 +52,7 @@ class Seat:
         self._store = store
         self._study = study
         self._heard: int | None = None
-        self._ids: deque[int] | None = deque() if shared else None
+        self._ids = deque[int]()
         self._contact = time.monotonic()
         self._looked = 0.0
 
@@ -123,9 +124,10 @@ class Seat:
 
     def _enter(self, connection: Connection) -> list[News]:
         """Hold the study's row, and return what the other drivers did since the last time."""
-        _lock(connection, self._study)
-        query = sa.select(Driver.ended, _last_event(self._study)).where(Driver.id == self.driver)
-        row = connection.execute(query).one_or_none()
+        batch = Batch(connection)
+        batch.add(_HOLD, [{"study": self._study}])
+        batch.add(_PLACE, [{"study": self._study, "driver": self.driver}])
+        row = batch.execute()
         if row is None or row[0] is not None:
             raise Evicted("this driver was taken for dead by another, which has its trials now")
         latest = row[1] or 0
@@ -213,12 +215,14 @@ def _living(connection: Connection, study: int) -> list[Any]:
     return list(connection.execute(query))
 
 
+_HOLD = sa.select(Study.id).where(Study.id == sa.bindparam("study")).with_for_update()
+_PLACE = sa.select(
+    Driver.ended, sa.select(sa.func.max(Event.id)).where(Event.study_id == sa.bindparam("study")).scalar_subquery()
+).where(Driver.id == sa.bindparam("driver"))
+
+
 def _lock(connection: Connection, study: int) -> None:
-    connection.execute(sa.select(Study.id).where(Study.id == study).with_for_update())
-
-
-def _last_event(study: int) -> Any:
-    return sa.select(sa.func.max(Event.id)).where(Event.study_id == study).scalar_subquery()
+    connection.execute(_HOLD, {"study": study})
 
 
 def _refuse(others: list[Any], name: str, plan: str) -> None:

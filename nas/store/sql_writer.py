@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import groupby
 from typing import Any, cast
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, CursorResult
 
+from nas.store.batch import Batch
 from nas.store.models import Artifact, Attempt, Base, Event, Metric, Score, State, Study, Trial, Value
 from nas.store.writing import News
 from search_spaces.decisions import Architecture
@@ -46,6 +47,7 @@ class SqlWriter:
         self._study = study
         self._driver = driver
         self._ids = deque[int]() if ids is None else ids
+        self._last_id: int | None = None
         self._rows: dict[type[Base], dict[Key, Row]] = {model: {} for model in _KEYS}
         self._changes: dict[type[Base], dict[Key, Row]] = {Trial: {}, Attempt: {}}
         self._events: list[Row] = []
@@ -64,10 +66,7 @@ class SqlWriter:
         forked_at: int | None = None,
     ) -> int:
         """Add a waiting trial and return its id."""
-        if not self._ids:
-            self.flush()
-            self._ids.extend(_new_ids(self._connection))
-        trial = self._ids.popleft()
+        trial = self._new_id()
         self._rows[Trial][(trial,)] = {
             "id": trial,
             "study_id": self._study,
@@ -184,30 +183,45 @@ class SqlWriter:
 
     def flush(self) -> None:
         """Write what was gathered: a trial before what belongs to it, and the events last."""
+        batch = Batch(self._connection)
         for model, rows in self._rows.items():
-            self._execute(_insert(model, self._dialect), rows.values())
+            batch.add(_insert(model, self._dialect), list(rows.values()))
             rows.clear()
         for model, changes in self._changes.items():
-            of_alike = sorted(changes.items(), key=lambda change: tuple(change[1]))
-            for columns, alike in groupby(of_alike, key=lambda change: tuple(change[1])):
-                self._execute(_update(model, columns), [_bound(model, key, row) for key, row in alike])
+            for columns, alike in groupby(sorted(changes.items(), key=_columns), key=_columns):
+                batch.add(_update(model, columns), [_bound(model, key, row) for key, row in alike])
             changes.clear()
-        if self._events and self._dialect == "sqlite":
-            self._execute(_INSERT_EVENT, self._events)
-        elif self._events:
-            self.last_event = max(self._connection.execute(_INSERT_EVENT_IN_ORDER, self._events).scalars())
+        if self._events:
+            batch.add(_INSERT_EVENT, self._events)
+            if self._dialect != "sqlite":
+                batch.add(_LAST_EVENT, [{"study": self._study}])
+        last = batch.execute()
+        if self._events and last is not None:
+            self.last_event = last[0]
         self._events = []
+
+    def _new_id(self) -> int:
+        """Return the id of a new trial, which so has one before it is written.
+
+        A server sets ids aside for good. A file that has a transaction begun is written to by nobody else.
+        """
+        if self._dialect != "sqlite":
+            if not self._ids:
+                self._ids.extend(self._connection.exec_driver_sql(_SET_ASIDE).scalars())
+            return self._ids.popleft()
+        if self._last_id is None:
+            driver: Any = self._connection.connection.driver_connection
+            if not driver.in_transaction:
+                self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+            self._last_id = self._connection.exec_driver_sql("SELECT max(id) FROM trial").scalar() or 0
+        self._last_id += 1
+        return self._last_id
 
     def _change(self, model: type[Base], *key: int, **columns: Any) -> None:
         row = self._rows[model].get(key)
         if row is None:
             row = self._changes[model].setdefault(key, {})
         row |= columns
-
-    def _execute(self, statement: sa.Insert | sa.Update, rows: Iterable[Row]) -> None:
-        given = list(rows)
-        if given:
-            self._connection.execute(statement, given if len(given) > 1 else given[0])
 
 
 # In the order in which they may refer to each other.
@@ -220,8 +234,8 @@ _KEYS: dict[type[Base], list[str]] = {
     Score: ["study_id", "identity", "predictor"],
 }
 _REPLACED = {Metric: ["value"], Score: ["value", "seconds", "reason"]}
-_INSERT_EVENT = sa.insert(Event)
-_INSERT_EVENT_IN_ORDER = _INSERT_EVENT.returning(Event.id, sort_by_parameter_order=True)
+_INSERT_EVENT = sa.insert(Event).inline()
+_LAST_EVENT = sa.select(sa.func.max(Event.id)).where(Event.study_id == sa.bindparam("study"))
 _CLAIM = (
     sa.update(Trial)
     .where(Trial.id == sa.bindparam("trial"))
@@ -229,6 +243,7 @@ _CLAIM = (
     .where(Trial.driver.is_(None) | (Trial.driver == sa.bindparam("mine")))
     .values(driver=sa.bindparam("mine"))
 )
+_SET_ASIDE = f"SELECT nextval(pg_get_serial_sequence('trial', 'id')) FROM generate_series(1, {IDS})"
 
 
 @cache
@@ -249,21 +264,10 @@ def _update(model: type[Base], columns: tuple[str, ...]) -> sa.Update:
     return sa.update(model).where(*found).values({name: sa.bindparam(f"new_{name}") for name in columns})
 
 
+def _columns(change: tuple[Key, Row]) -> tuple[str, ...]:
+    return tuple(change[1])
+
+
 def _bound(model: type[Base], key: Key, row: Row) -> Row:
     found = {f"key_{name}": value for name, value in zip(_KEYS[model], key, strict=True)}
     return found | {f"new_{name}": value for name, value in row.items()}
-
-
-def _new_ids(connection: Connection) -> list[int]:
-    """Set ids aside for new trials: on a server for good, in a file for this transaction, in which nobody else writes.
-
-    So a trial has its id before it is written.
-    """
-    if connection.dialect.name != "sqlite":
-        sequence = "nextval(pg_get_serial_sequence('trial', 'id'))"
-        return list(connection.execute(sa.text(f"SELECT {sequence} FROM generate_series(1, {IDS})")).scalars())
-    driver: Any = connection.connection.driver_connection
-    if not driver.in_transaction:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    last: int = connection.execute(sa.select(sa.func.coalesce(sa.func.max(Trial.id), 0))).scalar_one()
-    return list(range(last + 1, last + 1 + IDS))

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from nas.entry_options import accepted
 from nas.job import Method
 from nas.settings import SettingsError
-from search_spaces.decisions import Architecture, Choice, Real, Repeat, Struct, every
+from search_spaces.decisions import Architecture, Choice, Real, Repeat, Struct, every, identity
 from search_spaces.registry import Entry, entries, find
 from search_spaces.space import Space
 
@@ -43,6 +44,11 @@ class Proposal:
     note: dict[str, Any] = field(default_factory=dict)
     parents: tuple[int, ...] = ()
     method: Method | None = None
+
+    @cached_property
+    def identity(self) -> str:
+        """The SHA-256 that names the architecture."""
+        return identity(self.architecture)
 
 
 class Strategy(Protocol):
