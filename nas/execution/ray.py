@@ -92,9 +92,9 @@ class RayWorkers:
         first |= {slot.placing: slot for slot in self._slots.values() if slot.placing is not None}
         if not first:
             return []
-        ready, _ = ray.wait(list(first), num_returns=1, timeout=timeout if worth_waiting else 0, fetch_local=True)
-        if ready and len(first) > 1:
-            ready, _ = ray.wait(list(first), num_returns=len(first), timeout=0, fetch_local=True)
+        ready, _ = ray.wait(list(first), num_returns=len(first), timeout=0, fetch_local=True)
+        if not ready:
+            ready, _ = ray.wait(list(first), num_returns=1, timeout=timeout if worth_waiting else 0, fetch_local=True)
         events = [event for ref in ready if (event := self._hear(first[ref], ref)) is not None]
         if ready and not events and not there:
             time.sleep(REST)

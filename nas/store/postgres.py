@@ -6,12 +6,14 @@ older schema is not changed unless that is asked for: other machines may run an 
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from nas.store import encoding
 from nas.store.database import REVISION, UPGRADE, revision, touch
@@ -30,6 +32,7 @@ CONNECTION: dict[str, Any] = {
     "tcp_user_timeout": 30_000,
 }
 ENCODINGS = ("UTF8", "SQL_ASCII")
+RESTED = 5.0
 READ_ONLY, FORBIDDEN = "25006", "42501"
 
 
@@ -93,13 +96,30 @@ def _make_engine(url: URL, text: str) -> Engine:
         import psycopg  # noqa: F401
     except ImportError:
         raise StoreError(f"store {shown(text)!r} needs psycopg: pip install 'nas[postgres]'") from None
-    return sa.create_engine(
+    engine = sa.create_engine(
         url.set(drivername=DRIVER),
-        pool_pre_ping=True,
         connect_args={name: value for name, value in CONNECTION.items() if name not in url.query},
         json_serializer=encoding.dumps,
         json_deserializer=encoding.loads,
     )
+    sa.event.listen(engine, "checkin", _rest)
+    sa.event.listen(engine, "checkout", _look)
+    return engine
+
+
+def _rest(connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["since"] = time.monotonic()
+
+
+def _look(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """See that a connection that has rested for a while still leads to the server; if not, another one is made."""
+    if time.monotonic() - record.info.get("since", 0.0) < RESTED:
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except Exception as error:
+        raise DisconnectionError(str(error)) from error
 
 
 def _migrate(engine: Engine, url: str, *, create: bool, upgrade: bool) -> str | None:
