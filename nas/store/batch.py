@@ -83,4 +83,5 @@ def _explained(connection: Connection) -> Iterator[None]:
         lost = dialect.is_disconnect(error, connection.connection, None)
         if lost:
             connection.invalidate(error)
+            connection.engine.dispose()  # the other connections are no better
         raise DBAPIError.instance(None, None, error, family, connection_invalidated=lost, dialect=dialect) from error

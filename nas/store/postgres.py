@@ -32,7 +32,7 @@ CONNECTION: dict[str, Any] = {
     "tcp_user_timeout": 30_000,
 }
 ENCODINGS = ("UTF8", "SQL_ASCII")
-RESTED = 5.0
+RESTED = 0.2
 READ_ONLY, FORBIDDEN = "25006", "42501"
 
 
