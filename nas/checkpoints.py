@@ -60,13 +60,13 @@ class Checkpoints:
             return [mine]
         self._best[row] = mine, self._losses(values)
         writer.artifact(row, KIND, left.path, left.sha256, left.size)
-        if len(self._best) <= self._keep:
-            return []
-        fitness = pareto.fitness([losses for _, losses in self._best.values()])
-        worst = max(zip(fitness, self._best, strict=True))[1]
-        path, _ = self._best.pop(worst)
-        writer.drop_artifact(worst, KIND)
-        return [path]
+        gone = []
+        while len(self._best) > self._keep:
+            fitness = pareto.fitness([losses for _, losses in self._best.values()])
+            worst = max(zip(fitness, self._best, strict=True))[1]
+            gone.append(self._best.pop(worst)[0])
+            writer.drop_artifact(worst, KIND)
+        return gone
 
     def superfluous(self, unfinished: Iterable[TrialRow], pauses: Iterable[int]) -> list[str]:
         """Say which retained checkpoints no unfinished trial needs, nor any that may be forked from one."""

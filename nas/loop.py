@@ -60,7 +60,7 @@ class Loop:
         watch: Watch,
         *,
         checkpoints: Checkpoints | None = None,
-        replan: Callable[[], Plan] | None = None,
+        replan: Callable[[], tuple[Plan, Checkpoints]] | None = None,
         store_timeout: float = STORE_TIMEOUT,
     ) -> None:
         self._ledger = ledger
@@ -75,6 +75,7 @@ class Loop:
         self._store_timeout = store_timeout
         self._waiting: deque[Ticket | Screening] = deque(plan.unfinished)
         self._busy: dict[str, Busy] = {}
+        self._cancelled: set[str] = set()
         self._gone: list[str] = []
         self._judged = False
         self._drained = False
@@ -89,6 +90,7 @@ class Loop:
             events += self._listen(events)
             before = dict(self._busy)
             self._gone, self._judged, self._drained = [], False, False
+            self._cancelled.clear()
             try:
                 orphaned = self._ledger.look_after()
                 with self._ledger.writing(self._study) as writer:
@@ -157,7 +159,7 @@ class Loop:
         """Give every idle worker something to do."""
         actions: list[Action] = []
         for worker in self._executor.workers:
-            if worker in self._busy:
+            if worker in self._busy or worker in self._cancelled:
                 continue
             work = self._next(writer)
             if work is None:
@@ -273,6 +275,7 @@ class Loop:
             self._end(
                 writer, ticket, State.STOPPED, values, f"--trial-timeout of {limit:g} s was over at epoch {epoch}"
             )
+            self._cancelled.add(worker)
             actions.append(partial(self._executor.cancel, worker))
         return actions
 
@@ -327,9 +330,9 @@ class Loop:
         if self._checkpoints is None:
             return
         try:
-            if self._judged:
-                self._gone += self._checkpoints.superfluous(self._plan.living(), self._plan.pauses)
             self._checkpoints.delete(self._gone)
+            if self._judged:
+                self._checkpoints.delete(self._checkpoints.superfluous(self._plan.living(), self._plan.pauses))
         except StoreAway:
             return  # the next round says so
         except StorageError as error:
@@ -385,7 +388,7 @@ class Loop:
         assert self._replan is not None
         if lost:
             self._ledger.rejoin()
-        self._plan = self._replan()
+        self._plan, self._checkpoints = self._replan()
         mine = {ticket.row: ticket for ticket in self._plan.unfinished}
         for worker, busy in list(self._busy.items()):
             work = busy.work

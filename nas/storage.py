@@ -186,7 +186,7 @@ def within(relative: str) -> str:
 
 def hidden(uri: str) -> str:
     """Return a URI with its password, if it has one, blotted out."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", uri)
+    return re.sub(r"://([^/@:]*):(.*)@", r"://\1:***@", uri, flags=re.DOTALL)
 
 
 def _reach(uri: str) -> tuple[Any, str]:

@@ -121,10 +121,11 @@ class Study:
             bench = self._bench(content)
             progress = Progress(self.settings.trials, self.objectives)
 
-            def replan() -> Search:
-                return self._plan(seat, bench, progress)
+            def replan() -> tuple[Search, Checkpoints]:
+                plan = self._plan(seat, bench, progress)
+                return plan, self._checkpoints(plan)
 
-            plan = replan()
+            plan, checkpoints = replan()
             progress.already = progress.done
             Loop(
                 seat,
@@ -134,7 +135,7 @@ class Study:
                 executor,
                 progress,
                 watch,
-                checkpoints=self._checkpoints(plan),
+                checkpoints=checkpoints,
                 replan=replan,
                 store_timeout=store_timeout,
             ).run()

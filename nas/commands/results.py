@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from nas.commands.studies import Name, is_scoring, open_study
 from nas.options import SQLITE, AsJson, StoreUrl, print_json
 from nas.scoring import command as scoring
+from nas.settings import Settings
 
 
 def list_studies(store: StoreUrl = SQLITE, as_json: AsJson = False) -> None:
@@ -100,7 +102,11 @@ def export(
         output = output or Path("schedule.json")
         study.export_schedule(trial, output)
         typer.echo(f"how trial {trial} of {name} was trained is in {output}")
-        typer.echo(f"next: nas search --space {study.settings.space} --replay-schedule {output} --trials 1")
+        usual = Settings()
+        options = {"--space": study.settings.space, "--task": study.settings.task, "--store": study.store.url}
+        left_out = {"--task": study.settings.task == usual.task, "--store": study.store.is_default}
+        named = [part for name, value in options.items() if not left_out.get(name) for part in (name, value)]
+        typer.echo(f"next: {shlex.join(['nas', 'search', *named, '--replay-schedule', str(output), '--trials', '1'])}")
         return
     output = output or Path("best")
     study.export(trial, output)

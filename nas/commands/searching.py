@@ -99,7 +99,7 @@ def search(
         bool,
         typer.Option(
             "--pbt-architecture",
-            help="Let pbt and pb2 change widths, depths and activations too; networks inherit weights.",
+            help="Let pbt change widths, depths and activations too; networks inherit weights.",
             rich_help_panel=SCHEDULES,
         ),
     ] = False,

@@ -27,7 +27,7 @@ class Resources:
     def __post_init__(self) -> None:
         _refuse("--cpus-per-trial", self.cpus, GRAIN)
         if self.gpus is not None:
-            _refuse("--gpus-per-trial", self.gpus, 0)
+            _refuse("--gpus-per-trial", self.gpus, GRAIN if self.gpus else 0)
 
     @property
     def text(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from nas.job import Origin
 from nas.plans import Bench, Ticket
 from nas.schedules import Decided, Fork, Schedule, Verdict
+from nas.schedules.immediate import Immediate
 from nas.store.queries import TrialRow
 from search_spaces.decisions import Architecture
 
@@ -63,10 +64,14 @@ class Judging:
         """Say whether a trial was judged at a pause before."""
         return step in self._given.get(number, ())
 
-    def judge(self, number: int, step: int, losses: Sequence[float]) -> Decided:
-        """Judge a trial that waits at a pause."""
+    def judge(self, number: int, step: int, losses: Sequence[float], known: str | None = None) -> Decided:
+        """Judge a trial that waits at a pause; a verdict that is `known` is not worked out again where it may be so."""
         self._given.setdefault(number, set()).add(step)
-        decided = self.schedule.judge(number, step, losses)
+        if known is not None and isinstance(self.schedule, Immediate):
+            self.schedule.note(number, step, losses)
+            decided: Decided = Verdict(known)
+        else:
+            decided = self.schedule.judge(number, step, losses)
         if decided is not Verdict.CONTINUE and decided is not Verdict.PAUSE:
             self._cut.add(number)
         self._drain()

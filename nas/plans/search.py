@@ -401,7 +401,8 @@ class Search:
             supernet = row.id in self._methods
             self._end(payload["turn"], row.id, row.number, row.state, row.values, supernet=supernet)
         elif kind == "verdict":
-            decided = self._judging.judge(row.number, payload["step"], self._losses(row, payload))
+            losses, known = self._losses(row, payload), payload["verdict"]
+            decided = self._judging.judge(row.number, payload["step"], losses, known)
             if decided is Verdict.PAUSE:
                 self._judging.paused[row.number] = row
         elif kind == "released":

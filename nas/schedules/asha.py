@@ -31,7 +31,7 @@ def asha(epochs: int, space: Space, seed: int, eta: int = 3) -> Schedule:
     Rungs are after epochs E/eta, E/eta^2, ... down to 1, rounded down.
     """
     pauses = rungs(epochs, eta)
-    return Immediate(pauses, Halving(pauses, eta).judge)
+    return Immediate(pauses, Halving(pauses, eta))
 
 
 class Halving:
@@ -41,9 +41,12 @@ class Halving:
         self._eta = eta
         self._reached: dict[int, list[list[float]]] = {rung: [] for rung in pauses}
 
+    def note(self, trial: int, step: int, losses: Sequence[float]) -> None:
+        self._reached[step].append(list(losses))
+
     def judge(self, trial: int, step: int, losses: Sequence[float]) -> Verdict:
+        self.note(trial, step, losses)
         reached = self._reached[step]
-        reached.append(list(losses))
         if len(reached) < self._eta:
             return Verdict.CONTINUE
         found = places(reached)

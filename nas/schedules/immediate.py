@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from nas.schedules import Decided, Fork, Verdict
 from search_spaces.decisions import Architecture
 
-Judge = Callable[[int, int, Sequence[float]], Verdict]
+
+class Rule(Protocol):
+    """What judges trials by their objectives; what it was told of one it keeps for the next."""
+
+    def judge(self, trial: int, step: int, losses: Sequence[float]) -> Verdict:
+        """Say whether a trial that reached a pause goes on."""
+
+    def note(self, trial: int, step: int, losses: Sequence[float]) -> None:
+        """Keep what `judge` would keep, where the verdict is known: that takes no time."""
 
 
 class Immediate:
-    """A schedule made of its pauses and of `judge(trial, step, losses)`."""
+    """A schedule made of its pauses and a rule."""
 
     retains = False
 
-    def __init__(self, pauses: Collection[int], judge: Judge) -> None:
+    def __init__(self, pauses: Collection[int], rule: Rule) -> None:
         self.pauses = frozenset(pauses)
-        self._judge = judge
+        self._rule = rule
 
     def judge(self, trial: int, step: int, losses: Sequence[float]) -> Decided:
-        return self._judge(trial, step, losses)
+        return self._rule.judge(trial, step, losses)
+
+    def note(self, trial: int, step: int, losses: Sequence[float]) -> None:
+        """Take note of a trial at a pause whose verdict is known."""
+        self._rule.note(trial, step, losses)
 
     def began(
         self, trial: int, architecture: Architecture, fork: Fork | None = None, replaced: int | None = None

@@ -48,7 +48,7 @@ def median_stop(epochs: int, space: Space, seed: int, grace: int = 1, least: int
             f"--schedule-option grace is {grace}, but trials of {epochs} epochs are judged after epochs 1 to "
             f"{epochs - 1}: choose a smaller grace or more --epochs"
         )
-    return Immediate(range(1, epochs), Rule(grace, least).judge)
+    return Immediate(range(1, epochs), Median(grace, least))
 
 
 @dataclass
@@ -59,12 +59,18 @@ class Course:
     lowest: Losses
     count: int = 0
 
+    @property
+    def means(self) -> list[float]:
+        """The mean of each objective."""
+        means: list[float] = (self.total / self.count).tolist()
+        return means
+
     def note(self, losses: Losses) -> None:
         self.total, self.lowest = self.total + losses, np.minimum(self.lowest, losses)
         self.count += 1
 
 
-class Rule:
+class Median:
     """The means of all trials that came as far as each epoch, and who is worse than most."""
 
     def __init__(self, grace: int, least: int) -> None:
@@ -75,26 +81,38 @@ class Rule:
         self._several: dict[int, list[list[float]]] = defaultdict(list)
 
     def judge(self, trial: int, step: int, losses: Sequence[float]) -> Verdict:
+        course = self._course(trial, losses)
+        worse = self._worse_than_the_median(step, course) if len(losses) == 1 else self._in_the_worse_half(step, course)
+        self._keep(step, course)
+        return Verdict.STOP if worse and step >= self._grace else Verdict.CONTINUE
+
+    def note(self, trial: int, step: int, losses: Sequence[float]) -> None:
+        self._keep(step, self._course(trial, losses))
+
+    def _course(self, trial: int, losses: Sequence[float]) -> Course:
         given = np.asarray(losses, dtype=float)
         found = np.where(np.isfinite(given), given, math.inf)
         course = self._courses.setdefault(trial, Course(np.zeros(len(found)), np.full(len(found), math.inf)))
         course.note(found)
-        worse = self._worse_than_the_median(step, course) if len(found) == 1 else self._in_the_worse_half(step, course)
-        return Verdict.STOP if worse and step >= self._grace else Verdict.CONTINUE
+        return course
+
+    def _keep(self, step: int, course: Course) -> None:
+        means = course.means
+        if len(means) == 1:
+            insort(self._single[step], means[0])
+        else:
+            self._several[step].append(means)
 
     def _worse_than_the_median(self, step: int, course: Course) -> bool:
         means = self._single[step]
-        worse = len(means) >= self._least and float(course.lowest[0]) > _median(means)
-        insort(means, float(course.total[0]) / course.count)
-        return worse
+        return len(means) >= self._least and float(course.lowest[0]) > _median(means)
 
     def _in_the_worse_half(self, step: int, course: Course) -> bool:
-        means = self._several[step]
-        means.append((course.total / course.count).tolist())
-        if len(means) <= self._least:
+        others = self._several[step]
+        if len(others) < self._least:
             return False
-        found = places(means)
-        return 2 * sum(place < found[-1] for place in found) > len(means) - 1
+        *found, mine = places([*others, course.means])
+        return 2 * sum(place < mine for place in found) > len(others)
 
 
 def _median(ordered: Sequence[float]) -> float:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from nas.errors import UserError
 from nas.store.batch import Batch
@@ -46,9 +46,10 @@ class Evicted(UserError):
 class Seat:
     """A driver's place at a study, through which it writes; a `Ledger`."""
 
-    def __init__(self, store: Store, study: int, driver: int | None, *, shared: bool) -> None:
+    def __init__(self, store: Store, study: int, driver: int | None, plan: str, *, shared: bool) -> None:
         self.driver = driver
         self.shared = shared
+        self._plan = plan
         self._store = store
         self._study = study
         self._heard: int | None = None
@@ -62,8 +63,12 @@ class Seat:
         with self._store.begun() as connection:
             news = self._enter(connection) if self.shared else []
             writer = SqlWriter(connection, study, self.driver, news, self._ids)
-            yield writer
-            writer.flush()
+            try:
+                yield writer
+                writer.flush()
+            except BaseException:
+                self._ids.clear()  # a server that goes away before the commit may give them to others
+                raise
         if self.shared:
             self._heard = max(self._heard or 0, writer.last_event)
 
@@ -88,7 +93,7 @@ class Seat:
 
     def others(self) -> int:
         """Count the trials of the search that other drivers have in hand, or nobody yet."""
-        if not self.shared:
+        if not self.shared or self._plan != SHARED:
             return 0
         with self._store.begun() as connection:
             mine = Trial.driver.is_not(None) & (Trial.driver == self.driver)
@@ -112,7 +117,7 @@ class Seat:
         try:
             with self._store.engine.begin() as connection:
                 connection.execute(renewal)
-        except (DBAPIError, OSError):
+        except (SQLAlchemyError, OSError):
             self._contact = time.monotonic()
 
     def leave(self) -> None:
@@ -158,7 +163,7 @@ def seated(store: Store, name: str, plan: str, locked: bool) -> Iterator[Seat]:
             reap(connection, study, [row.id for row in dead])
             _refuse([row for row in living if row not in dead], name, plan)
             driver = _add(connection, store.engine, study, plan)
-    seat = Seat(store, study or 0, driver, shared=not locked and study is not None)
+    seat = Seat(store, study or 0, driver, plan, shared=not locked and study is not None)
     stop = threading.Event()
     if seat.shared:
         threading.Thread(target=_beating, args=(seat, stop), name=f"lease of {name}", daemon=True).start()
@@ -166,7 +171,7 @@ def seated(store: Store, name: str, plan: str, locked: bool) -> Iterator[Seat]:
         yield seat
     finally:
         stop.set()
-        with suppress(UserError, DBAPIError):
+        with suppress(UserError, SQLAlchemyError):
             seat.leave()
 
 

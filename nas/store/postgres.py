@@ -6,6 +6,7 @@ older schema is not changed unless that is asked for: other machines may run an 
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -96,12 +97,14 @@ def _make_engine(url: URL, text: str) -> Engine:
         import psycopg  # noqa: F401
     except ImportError:
         raise StoreError(f"store {shown(text)!r} needs psycopg: pip install 'nas[postgres]'") from None
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it warns of is an error here, and said in a line
     engine = sa.create_engine(
         url.set(drivername=DRIVER),
         connect_args={name: value for name, value in CONNECTION.items() if name not in url.query},
         json_serializer=encoding.dumps,
         json_deserializer=encoding.loads,
     )
+    sa.event.listen(engine, "connect", _rest)
     sa.event.listen(engine, "checkin", _rest)
     sa.event.listen(engine, "checkout", _look)
     return engine
@@ -113,7 +116,7 @@ def _rest(connection: object, record: ConnectionPoolEntry) -> None:
 
 def _look(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
     """See that a connection that has rested for a while still leads to the server; if not, another one is made."""
-    if time.monotonic() - record.info.get("since", 0.0) < RESTED:
+    if time.monotonic() - record.info["since"] < RESTED:
         return
     try:
         connection.execute("SELECT 1")

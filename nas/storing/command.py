@@ -124,7 +124,7 @@ def import_studies(
     done = import_store(opened, file, study or (), renamed)
     typer.echo(f"{', '.join(done.studies)}: {done.rows['trial']} trials are in {opened.url}")
     for name, folder in done.folders.items():
-        lost = bool(done.rows.get("artifact")) and not folder.is_dir()
+        lost = bool(done.rows["artifact"]) and not folder.is_dir()
         typer.echo(f"files of {name}: {folder}" + (" (not there: bring them, or export with --files)" if lost else ""))
 
 

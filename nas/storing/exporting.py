@@ -49,6 +49,8 @@ def export_store(store: Store, path: Path, names: Sequence[str] = (), *, files: 
             for study in chosen:
                 _write(connection, sink, study.id, None if files else str(store.folder(study.name)))
             sink.end(None if tar is None else digest(tar))
+            if tar is not None:
+                _refuse_driven(store, chosen)  # one that began meanwhile
     except BaseException:
         if tar is not None:
             tar.unlink()
@@ -96,15 +98,19 @@ def _moment(store: Store) -> Iterator[Connection]:
 
 def _pack(store: Store, path: Path, chosen: Sequence[StudyRow]) -> Path:
     """Write the folders of studies to a new tar."""
-    for study in chosen:
-        if store.driven(study.name):
-            raise StoreError(f"study {study.name!r} is being run, and its files change: wait for it, or stop it")
+    _refuse_driven(store, chosen)
     with written(path) as temporary, tarfile.open(temporary, "w") as tar:
         for study in chosen:
             folder = store.folder(study.name)
             if folder.is_dir():
-                tar.add(folder, study.name, filter=_wanted)
+                tar.add(folder.resolve(), study.name, filter=_wanted)
     return path
+
+
+def _refuse_driven(store: Store, chosen: Sequence[StudyRow]) -> None:
+    for study in chosen:
+        if store.driven(study.name):
+            raise StoreError(f"study {study.name!r} is being run, and its files change: wait for it, or stop it")
 
 
 def _wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

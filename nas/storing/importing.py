@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,8 @@ from nas.store import Store, StoreError, migrations
 from nas.store.models import Base, Driver, Study, Trial
 from nas.store.store import FILES
 from nas.storing.portable import TABLES, PortableError, Row, Source, beside, columns
+
+AGAIN = "copy it again"
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Rows:
     renamed: str | None
     files: bool
     studies: dict[str, str] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=lambda: {table.__tablename__: 0 for table in TABLES})
     study: int | None = None
     trials: dict[int, int] = field(default_factory=dict)
     drivers: dict[int, int] = field(default_factory=dict)
@@ -56,7 +59,7 @@ class Rows:
             self._begin(*made)
         if self.study is None:
             return
-        self.rows[table] = self.rows.get(table, 0) + len(made)
+        self.rows[table] += len(made)
         if table == "driver":
             self._add_drivers(made)
         elif table == "trial":
@@ -134,14 +137,18 @@ def import_store(store: Store, path: Path, names: Iterable[str] = (), renamed: s
     file = Source(path)
     known = _columns(file, path)
     files = bool(file.head.get("files"))
-    with ExitStack() as undo, store.begun() as connection:
-        taking = Rows(connection, store, known, wanted, renamed, files)
-        for table, rows in file.rows():
-            taking.take(table, rows)
-        if missing := wanted - taking.studies.keys():
-            raise StoreError(f"{path} has no study {', '.join(sorted(missing))}")
-        if files:
-            undo.enter_context(_unpacked(store, beside(path), file.end.get("files"), taking.studies))
+    with ExitStack() as undo:
+        # Unpacked first: that may take long, and from the first row on nobody else can write to the store.
+        unpacked = undo.enter_context(_unpacked(store, beside(path), wanted)) if files else None
+        with store.begun() as connection:
+            taking = Rows(connection, store, known, wanted, renamed, files)
+            for table, rows in file.rows():
+                taking.take(table, rows)
+            if missing := wanted - taking.studies.keys():
+                raise StoreError(f"{path} has no study {', '.join(sorted(missing))}")
+            if unpacked is not None:
+                unpacked.check(file.end.get("files"))
+                undo.enter_context(unpacked.placed(taking.studies))
     folders = {new: store.folder(new) for new in taking.studies.values()}
     return Taken(tuple(taking.studies.values()), taking.rows, folders)
 
@@ -157,27 +164,52 @@ def _columns(file: Source, path: Path) -> dict[str, list[str]]:
     return known
 
 
+@dataclass(frozen=True)
+class Unpacked:
+    """The files of studies on their way into a store: the folder that they are in, and the SHA-256 of their tar."""
+
+    store: Store
+    tar: Path
+    folder: Path
+    sha256: str
+
+    def check(self, noted: str | None) -> None:
+        """Raise PortableError unless the tar is the one that was written with the export."""
+        if self.sha256 != noted:
+            raise PortableError(f"{self.tar} is not the one that was written with the export: {AGAIN}")
+
+    @contextmanager
+    def placed(self, studies: dict[str, str]) -> Iterator[None]:
+        """Bring the folders of studies, by their old and new names, to where they lie, unless it comes to nothing."""
+        targets = {old: self.store.files / new for old, new in studies.items()}
+        for target in targets.values():
+            if target.exists():
+                raise StoreError(f"{target} is there already: move it away, or import the study with --as NAME")
+        made = []
+        try:
+            for old, target in targets.items():
+                if (self.folder / old).is_dir():
+                    (self.folder / old).rename(target)
+                    made.append(target)
+            yield
+        except BaseException:
+            for target in made:
+                shutil.rmtree(target, ignore_errors=True)
+            raise
+
+
 @contextmanager
-def _unpacked(store: Store, tar: Path, noted: str | None, studies: dict[str, str]) -> Iterator[None]:
-    """Bring the files of studies, by their old and new names, to where they lie in this store, unless it comes to
-    nothing in the end.
-    """
+def _unpacked(store: Store, tar: Path, wanted: frozenset[str]) -> Iterator[Unpacked]:
+    """Unpack the files of studies, of all or those wanted, beside where they will lie."""
     if not tar.is_file():
         raise PortableError(f"{tar} is not there, and holds the files of the studies: put it beside the export")
-    if digest(tar) != noted:
-        raise PortableError(f"{tar} is not the one that was written with the export: copy it again")
-    targets = {old: store.files / new for old, new in studies.items()}
-    for target in targets.values():
-        if target.exists():
-            raise StoreError(f"{target} is there already: move it away, or import the study with --as NAME")
-    try:
-        with tarfile.open(tar) as packed:
-            for member in packed:
-                old, _, member.name = member.name.partition("/")
-                if old in targets and member.name:
-                    packed.extract(member, targets[old], filter="data")
-        yield
-    except BaseException:
-        for target in targets.values():
-            shutil.rmtree(target, ignore_errors=True)
-        raise
+    store.files.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".import-", dir=store.files) as folder:
+        try:
+            with tarfile.open(tar) as packed:
+                for member in packed:
+                    if not wanted or member.name.partition("/")[0] in wanted:
+                        packed.extract(member, folder, filter="data")
+        except (tarfile.TarError, EOFError) as error:
+            raise PortableError(f"{tar} cannot be unpacked ({error}): {AGAIN}") from error
+        yield Unpacked(store, tar, Path(folder), digest(tar))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from test_scheduled_studies import TUNED
 
 from nas.job import Artifact, Evaluation, Job, Report
-from nas.store import State, queries
+from nas.store import State, StoreAway, queries
+from nas.store.sql_writer import SqlWriter
 from nas.study import Study
 from nas.training.names import CHECKPOINT, retained
 
@@ -112,3 +114,23 @@ def test_without_a_wish_no_ended_trial_keeps_its_checkpoint(tmp_path: Path) -> N
     study = start(tmp_path, trials=4)
     run(study, Fake(writing))
     assert left(study) == {} and queries.artifacts_of(study.store, study.row.id, "checkpoint") == []
+
+
+def test_a_round_that_came_not_to_be_written_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = start(tmp_path, trials=12, epochs=2, keep_checkpoints=1, objectives=("accuracy",))
+    flush, calls, failed = SqlWriter.flush, count(), list[int]()
+
+    def failing(writer: SqlWriter) -> None:
+        if (call := next(calls)) % 5 == 4:
+            failed.append(call)
+            raise StoreAway("the disk is full")
+        flush(writer)
+
+    monkeypatch.setattr(SqlWriter, "flush", failing)
+    monkeypatch.setattr("nas.loop.TICK", 0.01)
+    run(study, Fake(writing))
+    [(row, path, _)] = queries.artifacts_of(study.store, study.row.id, "checkpoint")
+    assert len(failed) > 5 and row == max(study, key=lambda row: row.values["accuracy"]).id
+    assert left(study) == {path.partition("/")[0]: {CHECKPOINT}}

@@ -245,3 +245,7 @@ class TestCheck:
             check_storage("sftp://me:secret@host/x")
         assert "secret" not in str(caught.value)
         assert hidden("s3://bucket/a:b@c") == "s3://bucket/a:b@c" and hidden("ftp://me@host") == "ftp://me@host"
+
+    @pytest.mark.parametrize("password", ["p@ss", "se/cret", "a:b", "pa/s@s:"])
+    def test_no_part_of_an_odd_password_is_shown(self, password: str) -> None:
+        assert hidden(f"sftp://me:{password}@host/x") == "sftp://me:***@host/x"

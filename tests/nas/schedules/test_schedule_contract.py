@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from miniature import TINY, Study, noisy, replayed
 
 from nas.schedules import Fork, Schedule, Verdict, make_schedule
+from nas.schedules.immediate import Immediate
 from search_spaces.registry import entries
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -107,3 +108,18 @@ def test_another_seed_forks_otherwise(name: str) -> None:
         run.run(8)
         forked.append([decided for _, decided in run.told if isinstance(decided, Fork)])
     assert forked[0] and forked[0] != forked[1]
+
+
+@pytest.mark.parametrize("name", ["asha", "median_stop", "none"])
+@settings(max_examples=25, deadline=None)
+@given(STUDIES, st.data())
+def test_after_verdicts_that_are_known_the_next_ones_are_the_same(
+    name: str, asked: tuple[int, list[int], float, int, float], data: st.DataObject
+) -> None:
+    run, again = study(name, *asked), schedule(name)
+    assert isinstance(again, Immediate)
+    known = data.draw(st.integers(0, len(run.calls)))
+    for called, arguments in run.calls[:known]:
+        (again.note if called == "judge" else getattr(again, called))(*arguments)
+    judged = sum(called == "judge" for called, _ in run.calls[:known])
+    assert replayed(again, run.calls[known:])[0] == run.answers[judged:]

@@ -7,12 +7,14 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_runs import WIDE, Fake, evaluate, facts, register, start
 from test_sqlite import small_disk as small_disk
 
-from nas.job import Evaluation, Job
+from nas.execution import Event
+from nas.job import Evaluation, Job, ScoreJob
 from nas.progress import Progress
 from nas.store import State, StoreError, queries
 from nas.study import Study
@@ -100,3 +102,40 @@ def test_a_trial_that_had_nothing_yet_is_stopped_without_values(tmp_path: Path) 
     study = start(tmp_path, trials=2, trial_timeout=0.15)
     run(study, Fake(stuck))
     assert [(row.state, row.values != {}) for row in study] == [(State.STOPPED, False), (State.COMPLETED, True)]
+
+
+class Renewing(Fake):
+    """One whose workers are none any more once they are cancelled, until the driver has listened."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.away: set[str] = set()
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        return tuple(worker for worker in super().workers if worker not in self.away)
+
+    def submit(self, worker: str, job: Job | ScoreJob) -> None:
+        assert worker in self.workers, f"{worker} has no process"
+        super().submit(worker, job)
+
+    def cancel(self, worker: str) -> None:
+        super().cancel(worker)
+        self.away.add(worker)
+
+    def events(self, timeout: float) -> list[Event]:
+        back, self.away = self.away, set()
+        return [] if back and not self.work else super().events(timeout)
+
+
+def test_a_worker_that_is_cancelled_gets_no_job_before_it_is_there_again(tmp_path: Path) -> None:
+    def slow(job: Job) -> Evaluation:
+        for report in evaluate(job):
+            yield report
+            if job.trial % 2:
+                time.sleep(0.1)
+        return (yield from evaluate(job))
+
+    study = start(tmp_path, trials=6, epochs=6, trial_timeout=0.25)
+    run(study, Renewing(evaluate=slow, count=2))
+    assert [row.state for row in study] == [State.COMPLETED, State.STOPPED] * 3

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from postgres import Postgres, plain
+from sqlalchemy.engine import Engine
 
 from nas.store import State, Store, StoreAway, queries
 from nas.store.batch import Batch
 from nas.store.models import Attempt, Base, Event, Metric, Score, Trial, Value
+from nas.store.postgres import RESTED
 from nas.store.sql_writer import IDS
 
 ROWS: dict[type[Base], list[dict[str, Any]]] = {
@@ -186,3 +189,47 @@ def test_a_connection_that_was_cut_while_it_rested_is_replaced(
     add(store, study, 0)
     assert len(queries.trials(store, study)) == 1
     store.engine.dispose()
+
+
+def test_ids_that_a_server_may_have_forgotten_are_not_used(database: str) -> None:
+    """A server that goes away before a transaction is kept may give the same ids to others."""
+    store = Store.open(database, create=True)
+    study = store.add_study("one", {})
+    with store.driving("one") as seat:
+        with pytest.raises(RuntimeError), seat.writing(study) as writer:
+            writer.add_trial(0, {}, "i", "k", 0)
+            raise RuntimeError
+        plain(database, "ALTER SEQUENCE trial_id_seq RESTART")
+        with store.writing(study) as other:
+            for number in range(2):
+                other.add_trial(number, {}, "i", f"k{number}", 0)
+        with seat.writing(study) as writer:
+            writer.add_trial(2, {}, "i", "k2", 0)
+    assert [row.number for row in queries.trials(store, study)] == [0, 1, 2]
+    store.engine.dispose()
+
+
+def test_a_new_connection_is_not_asked_whether_it_is_there(database: str) -> None:
+    store = Store.open(database, create=True)
+    store.engine.dispose()
+    with store.engine.connect() as connection:
+        assert time.monotonic() - connection.info["since"] < RESTED
+    store.engine.dispose()
+
+
+def test_a_lease_goes_on_being_renewed_whatever_a_connection_does(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(database, create=True)
+    store.add_study("one", {})
+    with store.driving("one") as seat, monkeypatch.context() as broken:
+        broken.setattr(Engine, "begin", raising(sa.exc.InvalidRequestError("This connection is closed")))
+        seat.beat()
+    store.engine.dispose()
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    return fail

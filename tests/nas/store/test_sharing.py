@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from fake_runs import WIDE, Fake, evaluate, register
+from fake_runs import WIDE, Crash, Fake, crashing_at, evaluate, register
 from postgres import Postgres, plain
 
 from nas.job import Evaluation, Job
@@ -330,3 +330,14 @@ def test_a_server_that_stays_away_ends_the_run_and_keeps_the_checkpoints(
         assert (study.store.folder("one") / f"{row.number:05d}" / "checkpoint.pt").exists()
     run(another(there), Fake())
     assert [row.state for row in study.trials()] == [State.COMPLETED] * 6
+
+
+def test_a_confirmation_does_not_wait_for_what_a_search_has_left(there: str) -> None:
+    begin(there, trials=6)
+    with pytest.raises(Crash):
+        run(another(there), Fake(spy=crashing_at(20)))
+    study = another(there)
+    assert State.STALE in {row.state for row in study.trials()}
+    with ThreadPoolExecutor(1) as pool:
+        [leader] = pool.submit(study.confirm, Fake(), 1, 2).result(60)
+    assert study.confirmed()[leader.number]["accuracy"].count == 2

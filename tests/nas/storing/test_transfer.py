@@ -7,7 +7,9 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -18,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from postgres import plain
 
+from nas.storage import digest
 from nas.store import State, Store, StoreError, queries
 from nas.store.models import Base
 from nas.storing.exporting import export_store
@@ -409,3 +412,72 @@ def test_a_study_in_a_storage_keeps_its_name(stores: Callable[[str], Store], tmp
     with pytest.raises(StoreError, match=re.escape("the files of study 'one' lie in s3://bucket/nets/one: keep its")):
         import_store(second, tmp_path / "one.gz", renamed="two")
     assert import_store(second, tmp_path / "one.gz").studies == ("one",)
+
+
+def test_files_of_a_study_whose_folder_was_moved_and_linked_come_along(
+    stores: Callable[[str], Store], tmp_path: Path
+) -> None:
+    first, second = stores("sqlite"), stores("sqlite")
+    fill(first, "one")
+    place = first.folder("one")
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "large disk" / "w.bin").write_bytes(b"weights")
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(tmp_path / "large disk")
+    export_store(first, tmp_path / "one.gz", files=True)
+    import_store(second, tmp_path / "one.gz")
+    assert left(second, "one") == {"w.bin": b"weights"}
+
+
+def test_a_study_that_begins_to_run_while_its_files_are_packed_is_not_exported(
+    stores: Callable[[str], Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = stores("sqlite")
+    fill(store, "one")
+    with ExitStack() as running:
+
+        def begun(path: Path) -> str:
+            running.enter_context(store.driving("one"))
+            return digest(path)
+
+        monkeypatch.setattr("nas.storing.exporting.digest", begun)
+        with pytest.raises(StoreError, match="'one' is being run, and its files change"):
+            export_store(store, tmp_path / "one.gz", files=True)
+    assert list(tmp_path.glob("*gz*")) == []
+
+
+def test_a_tar_that_was_cut_takes_nothing_in_and_leaves_nothing(stores: Callable[[str], Store], tmp_path: Path) -> None:
+    first, second = stores("sqlite"), stores("sqlite")
+    fill(first, "one")
+    first.folder("one").mkdir(parents=True, exist_ok=True)
+    (first.folder("one") / "w.bin").write_bytes(b"w" * 100_000)
+    done = export_store(first, tmp_path / "one.gz", files=True)
+    assert done.files is not None
+    os.truncate(done.files, 50_000)
+    with pytest.raises(PortableError, match=r"one\.gz\.files\.tar cannot be unpacked .*copy it again"):
+        import_store(second, tmp_path / "one.gz")
+    assert queries.studies(second) == [] and left_over(second.files) == []
+
+
+def test_others_write_to_the_store_while_files_are_unpacked(
+    stores: Callable[[str], Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = stores("sqlite"), stores("sqlite")
+    fill(first, "one")
+    export_store(first, tmp_path / "one.gz", files=True)
+
+    def slow(path: Path) -> str:
+        second.add_study("another", {})
+        return digest(path)
+
+    monkeypatch.setattr("nas.storing.importing.digest", slow)
+    import_store(second, tmp_path / "one.gz")
+    assert {row.name for row in queries.studies(second)} == {"one", "another"}
+
+
+def test_a_study_without_trials_is_taken_in(stores: Callable[[str], Store], tmp_path: Path) -> None:
+    first, second = stores("sqlite"), stores("sqlite")
+    first.add_study("empty", {})
+    export_store(first, tmp_path / "empty.gz")
+    assert import_store(second, tmp_path / "empty.gz").rows["trial"] == 0

@@ -11,6 +11,7 @@ from heirs import chosen, difference, heir, images, step, vision
 from torch import nn
 
 from nas.training.inheritance.depths import can_begin
+from nas.training.inheritance.identities import become_identity
 from nas.training.inheritance.resting import resting_place
 from search_spaces.registry import entries, make
 
@@ -132,3 +133,15 @@ def test_depths_change_under_masks(name: Any) -> None:
     """A random mask has another density in each layer when there are more, so some weights go: next to nothing."""
     found = difference(*deeper(sparsity=name, wiring="residual"))
     assert found == 0 if name == "n_m" else found < 0.05
+
+
+def test_a_block_behind_one_that_is_dead_begins_anew() -> None:
+    """Where all that comes is the same, nothing says what it is to be handed on as."""
+    before = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()).double()
+    nn.init.constant_(before[1].weight, 0.01)
+    nn.init.constant_(before[1].bias, -0.2)
+    for activation in (nn.ReLU(), make("activation", "rational", 4)):
+        body = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), activation).double()
+        kept = {name: value.clone() for name, value in body.state_dict().items()}
+        assert become_identity(body, before, 4) is None
+        assert all(torch.equal(value, kept[name]) for name, value in body.state_dict().items())
