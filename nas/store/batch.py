@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -66,7 +66,7 @@ class Batch:
             return answer.fetchone() if answer.description else None
 
 
-@cache
+@lru_cache(256)
 def _prepared(statement: sa.Executable, dialect: Dialect, names: tuple[str, ...]) -> Prepared:
     return Prepared(statement, dialect, names)
 
