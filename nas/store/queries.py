@@ -409,8 +409,10 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            others = gc.get_freeze_count()
             gc.freeze()
-            gc.unfreeze()  # all that is frozen becomes the oldest generation
+            if not others:
+                gc.unfreeze()  # what was frozen becomes the oldest generation
             gc.enable()
 
 

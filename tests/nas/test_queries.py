@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import statistics
 from collections.abc import Iterator
@@ -288,3 +289,19 @@ def test_history_keeps_the_order_of_events(store: Store) -> None:
                 writer.event("told", {"turn": i * study})
         told.append(("told", None, {"turn": i * studies[1]}))
     assert queries.history(store, studies[1]) == told
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_was_read_counts_as_old_and_what_was_frozen_stays_so(frozen: bool) -> None:
+    gc.unfreeze()
+    try:
+        if frozen:
+            gc.freeze()
+        with queries.uncollected():
+            assert not gc.isenabled()
+            read = [[number] for number in range(1000)]
+        assert gc.isenabled() and (gc.get_freeze_count() > 0) == frozen
+        assert frozen or any(each is read for each in gc.get_objects(generation=2))
+        assert not any(each is read for young in (0, 1) for each in gc.get_objects(generation=young))
+    finally:
+        gc.unfreeze()
