@@ -52,6 +52,7 @@ SMALL = (
 BACK = 3.0  # seconds until a node or the database is there again
 PATIENCE = 900.0
 REPEATED, MORE = 5, 20
+KINDS = ("worker", "node", "driver", "database")
 
 
 @dataclass
@@ -88,11 +89,20 @@ class Scene:
         )
 
     def kill(self) -> None:
-        """Kill what is next, if it is there."""
+        """Kill the next of what is there; what is not comes first the next time."""
+        killers = dict(zip(KINDS, (self._worker, self._node, self._driver, self._database), strict=True))
         if not self.bag:
-            self.bag = self.random.sample(["worker", "node", "driver", "database"], 4)
-        kind = self.bag.pop()
-        {"worker": self._worker, "node": self._node, "driver": self._driver, "database": self._database}[kind]()
+            self.bag = self.random.sample(KINDS, len(KINDS))
+        for kind in self.bag:
+            if killers[kind]():
+                self.bag.remove(kind)
+                self.kills[kind] += 1
+                print(f"{time.strftime('%X')} killed a {kind}", file=sys.stderr, flush=True)
+                return
+
+    def rough(self, begin: float, seconds: float) -> bool:
+        """Say whether it has not been so many seconds, or something of what is killed is still to come."""
+        return time.monotonic() - begin <= seconds or len(self.kills) < len(KINDS)
 
     def mend(self) -> None:
         """Bring back what has been away for long enough."""
@@ -125,33 +135,32 @@ class Scene:
             self.trials += MORE
             self.resume()
 
-    def _worker(self) -> None:
+    def _worker(self) -> bool:
         trainers = [pid for node in self.nodes for pid in _descendants(node) if _title(pid).startswith("ray::Worker")]
         if trainers:
-            self._count("worker")
             os.kill(self.random.choice(trainers), signal.SIGKILL)
+        return bool(trainers)
 
-    def _node(self) -> None:
-        if len(self.nodes) == NODES:
-            self._count("node")
+    def _node(self) -> bool:
+        there = len(self.nodes) == NODES
+        if there:
             self.nodes.pop(self.random.randrange(NODES)).kill()
             self.back.append((time.monotonic() + BACK, "node"))
+        return there
 
-    def _driver(self) -> None:
-        if self.driver is not None and self.driver.poll() is None:
-            self._count("driver")
+    def _driver(self) -> bool:
+        there = self.driver is not None and self.driver.poll() is None
+        if self.driver is not None and there:
             self.driver.kill()
             self.driver.wait()
+        return there
 
-    def _database(self) -> None:
-        if all(kind != "database" for _, kind in self.back):
-            self._count("database")
+    def _database(self) -> bool:
+        there = all(kind != "database" for _, kind in self.back)
+        if there:
             self.server.stop("immediate")
             self.back.append((time.monotonic() + BACK, "database"))
-
-    def _count(self, kind: str) -> None:
-        self.kills[kind] += 1
-        print(f"{time.strftime('%X')} killing a {kind}", file=sys.stderr, flush=True)
+        return there
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,7 @@ class Report:
 
 
 def live(server: Postgres, trials: int, every: float, seconds: float, seed: int = 0) -> Report:
-    """Search with so many trials, and kill something every so many seconds for as long as is said.
+    """Search with so many trials, and kill something every so many seconds for as long as is said, all kinds at least.
 
     A study that ends before that is given more trials.
     """
@@ -179,12 +188,12 @@ def live(server: Postgres, trials: int, every: float, seconds: float, seed: int 
         begin = time.monotonic()
         last = begin
         scene.resume()
-        while not scene.ended() or time.monotonic() - begin <= seconds:
+        while not scene.ended() or scene.rough(begin, seconds):
             now = time.monotonic()
             scene.more()
             if now - begin > PATIENCE + seconds:
                 raise AssertionError(f"the study has not ended: {summary(scene.ask)}, {scene.said}")
-            if now - last >= every and now - begin <= seconds:
+            if now - last >= every and scene.rough(begin, seconds):
                 last = now
                 scene.kill()
             scene.mend()

@@ -133,9 +133,9 @@ def test_a_worker_that_is_cancelled_gets_no_job_before_it_is_there_again(tmp_pat
         for report in evaluate(job):
             yield report
             if job.trial % 2:
-                time.sleep(0.1)
+                time.sleep(0.15)
         return (yield from evaluate(job))
 
-    study = start(tmp_path, trials=6, epochs=6, trial_timeout=0.25)
-    run(study, Renewing(evaluate=slow, count=2))
-    assert [row.state for row in study] == [State.COMPLETED, State.STOPPED] * 3
+    study = start(tmp_path, trials=4, epochs=6, trial_timeout=0.4)
+    run(study, Renewing(evaluate=slow))
+    assert [row.state for row in study] == [State.COMPLETED, State.STOPPED] * 2
