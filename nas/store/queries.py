@@ -26,6 +26,7 @@ from search_spaces.decisions import Architecture
 SCORING = "scoring"
 EVENTS = 2000
 PART = 2000
+MANY = 100_000  # objects
 RARE = ("confirm", "supernet")
 ARCHITECTURES = ("asked", "replayed", "forked", "verdict")
 
@@ -401,7 +402,7 @@ def ranges(store: Store) -> dict[int, dict[str, tuple[float, float]]]:
 @contextmanager
 def uncollected() -> Iterator[None]:
     """Read many trials four times as fast: the collector of reference cycles would walk all that were read, again
-    and again, and find none. Afterwards they count as old, and are seldom walked.
+    and again, and find none. Afterwards very many count as old, and are seldom walked.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -409,10 +410,11 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            others = gc.get_freeze_count()
-            gc.freeze()
-            if not others:
-                gc.unfreeze()  # what was frozen becomes the oldest generation
+            if gc.get_count()[0] > MANY:
+                others = gc.get_freeze_count()
+                gc.freeze()
+                if not others:
+                    gc.unfreeze()  # what was frozen becomes the oldest generation
             gc.enable()
 
 

@@ -292,7 +292,10 @@ def test_history_keeps_the_order_of_events(store: Store) -> None:
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_what_was_read_counts_as_old_and_what_was_frozen_stays_so(frozen: bool) -> None:
+def test_what_was_read_counts_as_old_and_what_was_frozen_stays_so(
+    frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "MANY", 500)
     gc.unfreeze()
     try:
         if frozen:
