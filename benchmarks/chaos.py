@@ -88,8 +88,8 @@ class Scene:
             text=True,
         )
 
-    def kill(self) -> None:
-        """Kill the next of what is there; what is not comes first the next time."""
+    def kill(self) -> bool:
+        """Kill the next of what is there, and say whether anything was; what is not there comes first the next time."""
         killers = dict(zip(KINDS, (self._worker, self._node, self._driver, self._database), strict=True))
         if not self.bag:
             self.bag = self.random.sample(KINDS, len(KINDS))
@@ -98,7 +98,8 @@ class Scene:
                 self.bag.remove(kind)
                 self.kills[kind] += 1
                 print(f"{time.strftime('%X')} killed a {kind}", file=sys.stderr, flush=True)
-                return
+                return True
+        return False
 
     def rough(self, begin: float, seconds: float) -> bool:
         """Say whether it has not been so many seconds, or something of what is killed is still to come."""
@@ -193,9 +194,8 @@ def live(server: Postgres, trials: int, every: float, seconds: float, seed: int 
             scene.more()
             if now - begin > PATIENCE + seconds:
                 raise AssertionError(f"the study has not ended: {summary(scene.ask)}, {scene.said}")
-            if now - last >= every and scene.rough(begin, seconds):
+            if now - last >= every and scene.rough(begin, seconds) and scene.kill():
                 last = now
-                scene.kill()
             scene.mend()
             time.sleep(0.1)
         took = time.monotonic() - begin
