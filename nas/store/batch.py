@@ -21,8 +21,8 @@ Row = Mapping[str, Any]
 class Prepared:
     """A statement in a database's own words, for rows that give it values by these names."""
 
-    def __init__(self, statement: sa.Executable, dialect: Dialect, names: Sequence[str]) -> None:
-        compiled = statement.compile(dialect=dialect, column_keys=list(names))  # type: ignore[attr-defined]
+    def __init__(self, statement: sa.ClauseElement, dialect: Dialect, names: Sequence[str]) -> None:
+        compiled: Any = statement.compile(dialect=dialect, column_keys=list(names))
         self.text = str(compiled)
         self._names: list[str] = list(compiled.positiontup or compiled.binds)
         self._positional = dialect.positional
@@ -42,7 +42,7 @@ class Batch:
         self._connection = connection
         self._calls: list[tuple[str, list[Any]]] = []
 
-    def add(self, statement: sa.Executable, rows: Sequence[Row]) -> None:
+    def add(self, statement: sa.ClauseElement, rows: Sequence[Row]) -> None:
         """Add a statement with rows of the same columns; it is executed for each."""
         if rows:
             prepared = _prepared(statement, self._connection.dialect, tuple(rows[0]))
@@ -67,7 +67,7 @@ class Batch:
 
 
 @lru_cache(256)
-def _prepared(statement: sa.Executable, dialect: Dialect, names: tuple[str, ...]) -> Prepared:
+def _prepared(statement: sa.ClauseElement, dialect: Dialect, names: tuple[str, ...]) -> Prepared:
     return Prepared(statement, dialect, names)
 
 

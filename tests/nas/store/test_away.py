@@ -66,14 +66,16 @@ def test_a_disk_that_stays_full_ends_the_run_with_the_remedy(small_disk: Path) -
     assert [row.state for row in study] == [State.COMPLETED] * 20
 
 
-def test_a_trial_that_takes_too_long_is_stopped_with_what_it_had(tmp_path: Path) -> None:
-    def slow(job: Job) -> Evaluation:
-        for report in evaluate(job):
-            yield report
-            if job.trial % 2:
-                time.sleep(0.15)
-        return (yield from evaluate(job))
+def every_other_slow(job: Job) -> Evaluation:
+    """Evaluate; every other trial takes 0.15 s an epoch."""
+    for report in evaluate(job):
+        yield report
+        if job.trial % 2:
+            time.sleep(0.15)
+    return (yield from evaluate(job))
 
+
+def test_a_trial_that_takes_too_long_is_stopped_with_what_it_had(tmp_path: Path) -> None:
     cancelled: list[str] = []
 
     def spy(call: str, what: object) -> None:
@@ -81,7 +83,7 @@ def test_a_trial_that_takes_too_long_is_stopped_with_what_it_had(tmp_path: Path)
             cancelled.append(str(what))
 
     study = start(tmp_path, trials=4, epochs=6, trial_timeout=0.4)
-    run(study, Fake(slow, spy=spy))
+    run(study, Fake(every_other_slow, spy=spy))
     states = [row.state for row in study]
     assert states == [State.COMPLETED, State.STOPPED] * 2 and len(cancelled) == 2
     for row in study:
@@ -129,13 +131,6 @@ class Renewing(Fake):
 
 
 def test_a_worker_that_is_cancelled_gets_no_job_before_it_is_there_again(tmp_path: Path) -> None:
-    def slow(job: Job) -> Evaluation:
-        for report in evaluate(job):
-            yield report
-            if job.trial % 2:
-                time.sleep(0.15)
-        return (yield from evaluate(job))
-
     study = start(tmp_path, trials=4, epochs=6, trial_timeout=0.4)
-    run(study, Renewing(evaluate=slow))
+    run(study, Renewing(evaluate=every_other_slow))
     assert [row.state for row in study] == [State.COMPLETED, State.STOPPED] * 2
